@@ -1,0 +1,68 @@
+# Everything that a fresh machine with Python 3.11 or 3.12, a C++ compiler and make needs. Each target can be
+# run again; what is up to date is not redone.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+TOOLS := $(if $(RECSERVE_TOOLS),$(RECSERVE_TOOLS),.tools)
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 \
+	&& echo $$p && break; done)
+HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
+	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help env horovod tools backend demo test lint unit clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(VENV)/.installed ## Python environment from requirements.lock
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "recserve needs Python 3.11 or 3.12 with venv; none found. Set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "== environment in $(VENV) with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python requirements.lock pyproject.toml
+	@echo "== installing packages (TensorFlow is large: minutes the first time)"
+	$(PIP) install -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Compiled against the installed TensorFlow, which takes minutes once; pip keeps the wheel in its cache.
+horovod: $(VENV)/.horovod ## Horovod with Gloo, for training in several processes
+
+$(VENV)/.horovod: $(VENV)/.installed
+	@echo "== Horovod (compiles for minutes the first time)"
+	PATH="$(BIN):$$PATH" $(HOROVOD_BUILD) $(PIP) install --no-build-isolation --no-deps horovod==0.28.1 \
+		|| { echo "Horovod did not build. It needs the Python headers ($$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')) and g++; all but multi-process training works without it." >&2; exit 1; }
+	@touch $@
+
+tools: env ## tritonserver and perf_analyzer, from the package index
+	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m serving.tools
+
+backend: env ## the native TensorFlow backend for Triton
+	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m serving.backend_build
+
+demo: env tools backend ## preprocess, train, export, serve, score and measure SIM on generated data
+	@PATH="$(BIN):$$PATH" bash deploy/demo.sh
+
+lint: env ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: env ## the fast tests
+	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
+
+test: lint horovod tools backend ## everything: lint, all tests, coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --durations=15 --cov --cov-report= tests
+	$(BIN)/python -m coverage report
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) .tools build .demo .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

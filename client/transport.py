@@ -1,0 +1,156 @@
+"""The narrow protocol between a Scorer and a server, and gRPC behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from client.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotFound,
+    ScoringError,
+    ServerError,
+    ServerUnavailable,
+)
+
+DEFAULT_URL = "127.0.0.1:8001"
+HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})")  # an IPv6 host stands in brackets
+# A lost server is looked for again after 0.1 s, not gRPC's 1 s: the retries decide how often to ask.
+CHANNEL_ARGUMENTS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+ERRORS: Mapping[str, type[ScoringError]] = {
+    "INVALID_ARGUMENT": InvalidInput,
+    "NOT_FOUND": ModelNotFound,
+    "UNAVAILABLE": ServerUnavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """dtype: of numpy. shape: of one row, without the batch axis; -1 is an open dimension."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the server says of a model. max_batch_size: rows of one request; None is no limit."""
+
+    model: str
+    version: str
+    inputs: Mapping[str, TensorDescription]
+    outputs: Mapping[str, TensorDescription]
+    max_batch_size: int | None
+
+
+class Transport(Protocol):
+    """What a Scorer needs of a server. Calls come from several threads at once; they raise only ScoringErrors."""
+
+    def describe(self, model: str, version: str, timeout_s: float) -> ModelDescription:
+        """version "" is the newest one."""
+
+    def infer(
+        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_s: float
+    ) -> dict[str, np.ndarray]:
+        """inputs {name: [B, …]} in the described dtypes -> {output name: [B, …]}."""
+
+    def close(self) -> None: ...
+
+
+class GrpcTransport:
+    """Triton over gRPC. url: host:port. ssl: encrypted, checked against root_certificates (a PEM file).
+
+    Raises InvalidInput for another form of url.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, ssl: bool = False, root_certificates: str | None = None) -> None:
+        import tritonclient.grpc as triton
+
+        match = HOST_AND_PORT.fullmatch(url)
+        if match is None or not 0 < int(match[1]) < 65536:
+            raise InvalidInput(
+                f"url: got {url!r}; expected host:port of the server's gRPC endpoint, without http://, such as "
+                f"{DEFAULT_URL}"
+            )
+        self.url = url
+        self._triton = triton
+        self._client = triton.InferenceServerClient(
+            url, ssl=ssl, root_certificates=root_certificates, channel_args=CHANNEL_ARGUMENTS
+        )
+
+    def describe(self, model: str, version: str, timeout_s: float) -> ModelDescription:
+        try:
+            metadata = self._client.get_model_metadata(model, version, client_timeout=timeout_s)
+            config = self._client.get_model_config(model, version, client_timeout=timeout_s).config
+        except self._triton.InferenceServerException as error:
+            raise self._mapped(error) from error
+        return ModelDescription(
+            model=model,
+            version=version or str(max((int(v) for v in metadata.versions), default="")),
+            inputs={t.name: _tensor(model, t) for t in metadata.inputs},
+            outputs={t.name: _tensor(model, t) for t in metadata.outputs},
+            max_batch_size=config.max_batch_size or None,
+        )
+
+    def infer(
+        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_s: float
+    ) -> dict[str, np.ndarray]:
+        wanted = [self._triton.InferRequestedOutput(name) for name in outputs]
+        try:
+            result = self._client.infer(
+                model, [self._input(name, value) for name, value in inputs.items()], version, wanted,
+                client_timeout=timeout_s,
+            )  # fmt: skip
+        except self._triton.InferenceServerException as error:
+            raise self._mapped(error) from error
+        return {name: np.array(result.as_numpy(name)) for name in outputs}
+
+    def close(self) -> None:
+        """A second time does nothing."""
+        self._client.close()
+        # tritonclient closes again in __del__. Under gevent, gRPC counts its channels down at each close; with a wrong
+        # count its worker thread outlives the last channel, and a process that ends may hang on that thread's lock.
+        self._client.close = _nothing
+
+    def _input(self, name: str, value: np.ndarray) -> Any:
+        from tritonclient.utils import np_to_triton_dtype
+
+        tensor = self._triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
+        tensor.set_data_from_numpy(value)
+        return tensor
+
+    def _mapped(self, error: Any) -> ScoringError:
+        status = str(error.status() or "").removeprefix("StatusCode.")
+        kind = ERRORS.get(status, ServerError)
+        hint = ""
+        if kind is ServerUnavailable:
+            hint = " Is the server up, and the model loaded? `recserve serve` starts one."
+        return kind(f"server {self.url}: {status or 'no status'}: {error.message()}.{hint}")
+
+
+def _nothing() -> None: ...
+
+
+def _tensor(model: str, metadata: Any) -> TensorDescription:
+    from tritonclient.utils import triton_to_np_dtype
+
+    batch, *row = metadata.shape
+    if batch != -1:
+        raise ServerError(
+            f"model {model}: tensor {metadata.name} has the shape {list(metadata.shape)}; expected an open batch "
+            "axis in front. Export the model with max_batch_size of at least 1."
+        )
+    return TensorDescription(metadata.name, np.dtype(triton_to_np_dtype(metadata.datatype)), tuple(row))

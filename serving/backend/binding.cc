@@ -1,0 +1,120 @@
+#include "binding.h"
+
+#include <algorithm>
+
+#include "status.h"
+
+namespace recserve {
+
+namespace {
+
+std::string ModelText(const SignatureTensor& tensor) {
+  const Dtype* dtype = DtypeFromTensorFlow(tensor.dtype);
+  const std::string type =
+      dtype != nullptr ? dtype->name : "TensorFlow type " + std::to_string(static_cast<int>(tensor.dtype));
+  return type + " " + (tensor.unknown_rank ? "of unknown rank" : ShapeText(tensor.shape));
+}
+
+std::string ConfigText(const ModelConfig& config, const ConfigTensor& tensor) {
+  std::string text = std::string(tensor.dtype->name) + " " + ShapeText(config.FullShape(tensor));
+  if (config.max_batch_size > 0) {
+    text += " (dims " + ShapeText(tensor.dims) + " after the batch dimension, because max_batch_size is " +
+            std::to_string(config.max_batch_size) + ")";
+  } else {
+    text += " (no batch dimension added, because max_batch_size is 0)";
+  }
+  return text;
+}
+
+bool ShapesFit(const std::vector<int64_t>& model, const std::vector<int64_t>& config) {
+  if (model.size() != config.size()) return false;
+  for (size_t i = 0; i < model.size(); ++i) {
+    if (model[i] != -1 && config[i] != -1 && model[i] != config[i]) return false;
+  }
+  return true;
+}
+
+std::vector<int64_t> Narrowest(std::vector<int64_t> shape, const SignatureTensor& model) {
+  if (model.unknown_rank) return shape;
+  for (size_t i = 0; i < shape.size(); ++i) shape[i] = std::max(shape[i], model.shape[i]);
+  return shape;
+}
+
+class Binder {
+ public:
+  Binder(const ModelConfig& config, const Signature& signature) : config_(config), signature_(signature) {}
+
+  Binding Run() {
+    Binding binding;
+    for (const ConfigTensor& tensor : config_.inputs) {
+      BindOne("input", tensor, signature_.inputs, &binding.inputs);
+    }
+    for (const ConfigTensor& tensor : config_.outputs) {
+      BindOne("output", tensor, signature_.outputs, &binding.outputs);
+    }
+    RequireAllInputs();
+    if (config_.outputs.empty()) mistakes_.push_back("no output is listed");
+    if (!mistakes_.empty()) Throw();
+    return binding;
+  }
+
+ private:
+  using Tensors = std::map<std::string, SignatureTensor>;
+
+  void BindOne(
+      const std::string& kind, const ConfigTensor& tensor, const Tensors& known, std::vector<BoundTensor>* bound) {
+    const std::string label = kind + " '" + tensor.name + "'";
+    const auto found = known.find(tensor.name);
+    if (found == known.end()) {
+      mistakes_.push_back(label + ": the model has no such " + kind + " (it has: " + Names(known) + ")");
+      return;
+    }
+    const SignatureTensor& model = found->second;
+    const std::vector<int64_t> shape = config_.FullShape(tensor);
+    if (model.dtype != tensor.dtype->tensorflow || (!model.unknown_rank && !ShapesFit(model.shape, shape))) {
+      mistakes_.push_back(
+          label + ": the model has " + ModelText(model) + ", config.pbtxt says " + ConfigText(config_, tensor));
+      return;
+    }
+    if (config_.max_batch_size > 0 && !model.unknown_rank && model.shape[0] != -1) {
+      mistakes_.push_back(
+          label + ": the model has " + ModelText(model) + ", whose first dimension is fixed, config.pbtxt says " +
+          ConfigText(config_, tensor) + "; export the model with an open first dimension or set max_batch_size 0");
+      return;
+    }
+    bound->push_back({tensor.name, tensor.dtype, model.tensor_name, Narrowest(shape, model)});
+  }
+
+  void RequireAllInputs() {
+    for (const auto& [name, model] : signature_.inputs) {
+      const bool listed = std::any_of(
+          config_.inputs.begin(), config_.inputs.end(), [&](const ConfigTensor& input) { return input.name == name; });
+      if (!listed) {
+        mistakes_.push_back(
+            "input '" + name + "': the model needs " + ModelText(model) + ", config.pbtxt does not list it");
+      }
+    }
+  }
+
+  static std::string Names(const Tensors& tensors) {
+    std::string names;
+    for (const auto& entry : tensors) names += (names.empty() ? "" : ", ") + entry.first;
+    return names;
+  }
+
+  [[noreturn]] void Throw() const {
+    std::string text = "config.pbtxt does not fit signature '" + signature_.name + "' of the SavedModel: ";
+    for (size_t i = 0; i < mistakes_.size(); ++i) text += (i > 0 ? "; " : "") + mistakes_[i];
+    throw BackendError(TRITONSERVER_ERROR_INVALID_ARG, text);
+  }
+
+  const ModelConfig& config_;
+  const Signature& signature_;
+  std::vector<std::string> mistakes_;
+};
+
+}  // namespace
+
+Binding Bind(const ModelConfig& config, const Signature& signature) { return Binder(config, signature).Run(); }
+
+}  // namespace recserve

@@ -1,0 +1,28 @@
+// Binds the tensors of config.pbtxt to those of the SavedModel's signature, or says why they do not fit.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model_config.h"
+#include "signature.h"
+
+namespace recserve {
+
+// A tensor that both sides agree on.
+struct BoundTensor {
+  std::string name;
+  const Dtype* dtype = nullptr;
+  std::string tensor_name;     // in the graph
+  std::vector<int64_t> shape;  // with the batch dimension; -1 only where both sides leave it open
+};
+
+struct Binding {
+  std::vector<BoundTensor> inputs;
+  std::vector<BoundTensor> outputs;
+};
+
+// Throws BackendError(INVALID_ARG) that lists every mismatch: tensor, what the model has, what the config says.
+Binding Bind(const ModelConfig& config, const Signature& signature);
+
+}  // namespace recserve

@@ -1,0 +1,64 @@
+"""Proves that a server answers: a real scoring call to every model that it has loaded.
+
+"Ready" alone is not proof: Triton says it of a model whose backend fails on every request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.errors import ServerError
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model version that has scored."""
+
+    name: str
+    version: str
+
+
+def score_every_model(client: Any, timeout_s: float) -> list[ReadyModel]:
+    """Scores one row of zeros (id 0 is the padding row) on each loaded model version.
+
+    Args:
+        client: a tritonclient.grpc.InferenceServerClient.
+        timeout_s: for each call; the first one of an XLA model compiles.
+
+    Raises:
+        ServerError: a model that is loaded but does not score.
+    """
+    ready = []
+    for entry in client.get_model_repository_index(client_timeout=timeout_s).models:
+        if entry.state == "READY":
+            _score_zeros(client, entry.name, entry.version, timeout_s)
+            ready.append(ReadyModel(entry.name, entry.version))
+    return sorted(ready, key=lambda model: (model.name, int(model.version)))
+
+
+def _score_zeros(client: Any, model: str, version: str, timeout_s: float) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        metadata = client.get_model_metadata(model, version, client_timeout=timeout_s)
+        inputs = [_zeros(tensor) for tensor in metadata.inputs]
+        client.infer(model, inputs, model_version=version, client_timeout=timeout_s)
+    except InferenceServerException as error:
+        raise ServerError(
+            f"model '{model}' version {version} is loaded, but scoring one row of zeros failed: {error}"
+        ) from error
+
+
+def _zeros(tensor: Any) -> Any:
+    """One row of zeros for an input of the model's metadata; open dimensions, the batch among them, become 1."""
+    import tritonclient.grpc as triton
+    from tritonclient.utils import triton_to_np_dtype
+
+    shape = [1 if size < 0 else size for size in tensor.shape]
+    value = triton.InferInput(tensor.name, shape, tensor.datatype)
+    dtype = triton_to_np_dtype(tensor.datatype)
+    value.set_data_from_numpy(np.full(shape, b"", dtype=object) if dtype == np.object_ else np.zeros(shape, dtype))
+    return value

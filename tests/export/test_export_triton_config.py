@@ -1,0 +1,74 @@
+"""config.pbtxt as a whole dictionary, and as text that Triton's own message type reads back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from export.errors import ExportError
+from export.triton_config import ServingOptions, config_text, model_config
+from training.feature_spec import Feature
+
+FEATURES = (
+    Feature("user", np.dtype("int32"), 9),
+    Feature("items", np.dtype("int64"), 30, (12,)),
+    Feature("price", np.dtype("float32")),
+)
+
+
+def test_the_whole_dictionary() -> None:
+    options = ServingOptions(max_batch_size=32, instances=2, max_queue_delay_us=50)
+    warmup_inputs = {
+        "user": {"data_type": "TYPE_INT32", "dims": [1], "zero_data": True},
+        "items": {"data_type": "TYPE_INT64", "dims": [12], "zero_data": True},
+        "price": {"data_type": "TYPE_FP32", "dims": [1], "zero_data": True},
+    }
+    assert model_config("sim", FEATURES, options) == {
+        "name": "sim",
+        "platform": "tensorflow_savedmodel",
+        "backend": "tensorflow",
+        "max_batch_size": 32,
+        "input": [
+            {"name": "user", "data_type": "TYPE_INT32", "dims": [1]},
+            {"name": "items", "data_type": "TYPE_INT64", "dims": [12]},
+            {"name": "price", "data_type": "TYPE_FP32", "dims": [1]},
+        ],
+        "output": [
+            {"name": "probability", "data_type": "TYPE_FP32", "dims": [1]},
+            {"name": "logit", "data_type": "TYPE_FP32", "dims": [1]},
+        ],
+        "instance_group": [{"count": 2, "kind": "KIND_CPU"}],
+        "parameters": {
+            "TF_NUM_INTRA_THREADS": {"string_value": "1"},
+            "TF_NUM_INTER_THREADS": {"string_value": "1"},
+            "TF_USE_PER_SESSION_THREADS": {"string_value": "1"},
+        },
+        "model_warmup": [
+            {"name": "rows_1", "batch_size": 1, "inputs": warmup_inputs},
+            {"name": "rows_16", "batch_size": 16, "inputs": warmup_inputs},
+            {"name": "rows_32", "batch_size": 32, "inputs": warmup_inputs},
+        ],
+        "dynamic_batching": {"max_queue_delay_microseconds": 50},
+    }
+
+
+def test_dynamic_batching_is_on_by_default_and_off_when_asked() -> None:
+    assert model_config("sim", FEATURES, ServingOptions())["dynamic_batching"] == {}
+    assert "dynamic_batching" not in model_config("sim", FEATURES, ServingOptions(dynamic_batching=False))
+
+
+def test_the_text_reads_back() -> None:
+    config = model_config("sim", FEATURES, ServingOptions())
+    message = text_format.Parse(config_text(config), model_config_pb2.ModelConfig())
+    assert message.backend == "tensorflow"
+    assert list(message.input[1].dims) == [12]
+    assert message.HasField("dynamic_batching")
+
+
+def test_a_dtype_that_triton_lacks_names_the_feature() -> None:
+    with pytest.raises(ExportError, match="feature price: dtype complex64"):
+        model_config("sim", (replace(FEATURES[2], dtype=np.dtype("complex64")),), ServingOptions())

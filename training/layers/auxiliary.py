@@ -1,0 +1,46 @@
+"""DIEN's auxiliary loss (Zhou et al. 2019, section 4.2, eq. (6)): each state should foretell the next behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import tensorflow as tf
+
+from training.layers.dense import Dense, PReLU, glorot_uniform
+
+
+class AuxiliaryNetwork(tf.Module):
+    """Logit that item e_{t+1} follows state h_t: MLP(h ‖ e), as in the authors' code (the paper takes a dot product).
+
+    The product h·W of the first layer is the same for the positive and the negative item and is computed once.
+    """
+
+    def __init__(self, state_dim: int, item_dim: int, hidden: Sequence[int], name: str) -> None:
+        super().__init__(name)
+        self.state_kernel = tf.Variable(glorot_uniform((state_dim, hidden[0])), name="state_kernel")
+        self.item_kernel = tf.Variable(glorot_uniform((item_dim, hidden[0])), name="item_kernel")
+        self.bias = tf.Variable(tf.zeros([hidden[0]]), name="bias")
+        self.hidden = [Dense(a, b, f"dense_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
+        self.activations = [PReLU(width, f"prelu_{i}") for i, width in enumerate(hidden)]
+        self.head = Dense(hidden[-1], 1, "head")
+
+    def loss(self, states: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Mean binary cross-entropy over the real steps, positive and negative together; float32 scalar.
+
+        states: h_1..h_{S−1} [B, S−1, H]. positive, negative: the items of steps 2..S [B, S−1, D].
+        mask: [B, S−1] bool, true where step t+1 is real. Computed on logits, so no score gives NaN.
+        """
+        from_state = tf.tensordot(states, tf.cast(self.state_kernel, states.dtype), 1)
+        losses = tf.nn.softplus(-self._logits(from_state, positive)) + tf.nn.softplus(
+            self._logits(from_state, negative)
+        )
+        weights = tf.cast(mask, tf.float32)
+        return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+
+    def _logits(self, from_state: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        x = from_state + tf.tensordot(items, tf.cast(self.item_kernel, items.dtype), 1)
+        x = self.activations[0](x + tf.cast(self.bias, x.dtype))
+        for dense, activation in zip(self.hidden, self.activations[1:], strict=True):
+            x = activation(dense(x))
+        return tf.squeeze(self.head(tf.cast(x, tf.float32)), axis=-1)

@@ -1,0 +1,31 @@
+"""The classifier that ends each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import tensorflow as tf
+
+from training.layers.dense import Dense, PReLU
+
+
+class ClassifierMlp(tf.Module):
+    """[Dense, PReLU] per hidden width, dropout after the last, Dense(1) in float32. [B, in] -> logit [B].
+
+    dropout_rate: share of hidden units dropped in training; 0 or less disables it.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], dropout_rate: float, name: str) -> None:
+        super().__init__(name)
+        self.hidden = [Dense(a, b, f"dense_{i}") for i, (a, b) in enumerate(pairwise([inputs, *hidden]))]
+        self.activations = [PReLU(width, f"prelu_{i}") for i, width in enumerate(hidden)]
+        self.head = Dense(hidden[-1], 1, "head")
+        self.dropout_rate = dropout_rate
+
+    def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        for dense, activation in zip(self.hidden, self.activations, strict=True):
+            x = activation(dense(x))
+        if training and self.dropout_rate > 0:
+            x = tf.nn.dropout(x, self.dropout_rate)
+        return tf.squeeze(self.head(tf.cast(x, tf.float32)), axis=-1)

@@ -1,0 +1,61 @@
+"""What SIM asks of a feature specification's channels. Every rule reports; none stops at the first mistake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from training.feature_spec import Feature, FeatureSpec
+
+CHANNELS = ("label", "user_features", "target_item_features", "positive_history", "negative_history")
+HISTORIES = CHANNELS[3:]
+SERVABLE_NAME = re.compile(r"(?!self$)[A-Za-z_][A-Za-z0-9_]*")  # TensorFlow makes arguments of the names
+
+
+def sim_channel_problems(spec: FeatureSpec) -> list[str]:
+    """All reasons why SIM cannot be built on this specification; empty if it can."""
+    missing = [c for c in CHANNELS if c not in spec.channels]
+    problems = [f"channel_spec: no channel {c!r}; SIM needs {', '.join(CHANNELS)}" for c in missing]
+    channels = {c: spec.channel(c) for c in CHANNELS if c not in missing}
+    for name, features in channels.items():
+        problems += _feature_problems(name, features)
+    target = channels.get("target_item_features")
+    for name in HISTORIES:
+        if target is not None and name in channels:
+            problems += _sharing_problems(name, channels[name], target)
+    lengths = {f.dimensions for name in HISTORIES for f in channels.get(name, ())}
+    if lengths and (len(lengths) != 1 or len(next(iter(lengths))) != 1):
+        shown = sorted(map(list, lengths))
+        problems.append(f"feature_spec: histories need one and the same dimensions [T], got {shown}")
+    return problems
+
+
+def _feature_problems(channel: str, features: tuple[Feature, ...]) -> Iterator[str]:
+    if channel == "label" and len(features) != 1:
+        yield f"channel_spec.label: expected one feature, got {len(features)}"
+    for feature in features:
+        if channel not in HISTORIES and feature.dimensions:
+            yield f"feature_spec.{feature.name}.dimensions: expected none in {channel}, got {list(feature.dimensions)}"
+        if channel == "label":
+            continue
+        if feature.cardinality is None:
+            yield f"feature_spec.{feature.name}.cardinality: missing; SIM embeds every feature of {channel}"
+        if not SERVABLE_NAME.fullmatch(feature.name):
+            yield (
+                f"feature_spec.{feature.name}: cannot be the name of a served input; use letters, digits and '_', "
+                "not starting with a digit. Rename the feature."
+            )
+
+
+def _sharing_problems(channel: str, features: tuple[Feature, ...], target: tuple[Feature, ...]) -> Iterator[str]:
+    if len(features) != len(target):
+        yield (
+            f"channel_spec.{channel}: expected {len(target)} features, as in target_item_features, "
+            f"got {len(features)}; they share tables by position"
+        )
+    for feature, shared in zip(features, target, strict=False):
+        if feature.cardinality != shared.cardinality:
+            yield (
+                f"feature_spec.{feature.name}.cardinality: expected {shared.cardinality}, as {shared.name} with which "
+                f"it shares a table, got {feature.cardinality}"
+            )
