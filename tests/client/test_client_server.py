@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import gc
 import json
-import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -90,13 +92,28 @@ def test_errors_of_the_server_are_mapped_with_their_cause(tiny_server: str, tiny
 
 
 def test_no_answer_in_time_is_deadline_exceeded(tiny_model: Any) -> None:
-    """The server here takes the connection and says nothing: a short deadline against Triton would be a race."""
+    """A gRPC server that answers no call before the test is over: a short deadline against Triton would be a race."""
     rows = {name: value.reshape(1, -1) for name, value in tiny_model.served(tiny_model.rows(1)).items()}
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        transport = GrpcTransport(f"127.0.0.1:{silent.getsockname()[1]}")
+    over = threading.Event()
+    wait = grpc.unary_unary_rpc_method_handler(lambda request, context: over.wait(30) and b"")
+    slow = grpc.server(ThreadPoolExecutor(1))
+    slow.add_generic_rpc_handlers([_AnyMethod(wait)])
+    port = slow.add_insecure_port("127.0.0.1:0")
+    slow.start()
+    try:
         with pytest.raises(DeadlineExceeded):
-            transport.infer("sim", "", rows, ["logit"], 0.3)
-        transport.close()
+            GrpcTransport(f"127.0.0.1:{port}").infer("sim", "", rows, ["logit"], 0.3)
+    finally:
+        over.set()
+        slow.stop(None)
+
+
+class _AnyMethod(grpc.GenericRpcHandler):
+    def __init__(self, handler: grpc.RpcMethodHandler) -> None:
+        self._handler = handler
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return self._handler
 
 
 def test_nobody_there_is_unavailable_with_a_hint() -> None:
