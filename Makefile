@@ -14,7 +14,7 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help env horovod tools backend demo test lint unit clean
+.PHONY: help env kernels horovod tools backend demo test lint unit clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,13 +42,16 @@ $(VENV)/.horovod: $(VENV)/.installed
 		|| { echo "Horovod did not build. It needs the Python headers ($$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')) and g++; all but multi-process training works without it." >&2; exit 1; }
 	@touch $@
 
+kernels: env ## the CPU kernels of training; it works without them, slower
+	@$(BIN)/python -m training.native.build
+
 tools: env ## tritonserver and perf_analyzer, from the package index
 	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m serving.tools
 
 backend: env ## the native TensorFlow backend for Triton
 	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m serving.backend_build
 
-demo: env tools backend ## preprocess, train, export, serve, score and measure SIM on generated data
+demo: env kernels tools backend ## preprocess, train, export, serve, score and measure SIM on generated data
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh
 
 lint: env ## ruff and mypy
@@ -56,13 +59,14 @@ lint: env ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: env ## the fast tests
+unit: env kernels ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
 
-test: lint horovod tools backend ## everything: lint, all tests, coverage
+test: lint kernels horovod tools backend ## everything: lint, all tests, coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --durations=15 --cov --cov-report= tests
 	$(BIN)/python -m coverage report
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .tools build .demo .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	rm -f training/native/libkernels.*

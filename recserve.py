@@ -15,6 +15,7 @@ COMMANDS = {
     "preprocess": ("training.preprocessing.cli", "preprocess", "Raw Amazon reviews and metadata -> Parquet."),
     "convert": ("training.preprocessing.cli", "convert", "Parquet -> TFRecord and feature_spec.yaml."),
     "train": ("training.cli", "train", "Train a model; one process, or several under horovodrun."),
+    "report": ("training.report.cli", "report", "Draw and compare training runs: curves, ROC, tables, HTML."),
     "export": ("export.cli", "export", "Checkpoint -> SavedModel version in a Triton model repository."),
     "serve": ("serving.cli", "serve", "Serve a model repository with Triton on loopback."),
     "stop": ("serving.cli", "stop", "Stop a server that was started with serve --detach."),

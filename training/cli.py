@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from training.affinity import bind_process
 from training.settings import Settings, read_recipe
 from training.settings_cli import given, settings_options
 
 if TYPE_CHECKING:
+    from training.benchmark import BenchmarkResult
+    from training.distributed import Workers
+    from training.evaluation import Evaluation
     from training.loop import TrainingResult
 
 
@@ -18,28 +23,62 @@ if TYPE_CHECKING:
 @click.option("--recipe", type=click.Path(path_type=Path), help="YAML file of parameters; flags override it.")
 @settings_options
 def train(recipe: Path | None, **flags: Any) -> None:
-    """Train a model on a converted dataset.
+    """Train a model on a converted dataset, or measure it.
 
     One process, or several with `horovodrun -np N recserve train …`. Each epoch ends with an evaluation on
     the test mapping (exact ROC AUC over all rows) and, if asked for, a checkpoint that export and a resumed
-    run need nothing else for.
+    run need nothing else for. With a mapping `validation` the best epoch is chosen on it, and export takes
+    that one; resuming takes the newest. SIGTERM or Ctrl-C ends the run with a checkpoint of the step.
 
     \b
-    Example:
+    Examples:
       recserve train --dataset_dir data/tfrecord --global_batch_size 4096 --save_checkpoint_path checkpoints
+      recserve train --dataset_dir data/tfrecord --load_checkpoint_path checkpoints \\
+          --save_checkpoint_path checkpoints                    # go on, also within an epoch
+      recserve train --dataset_dir data/tfrecord --benchmark    # speed, memory, share of the machine's peak
+      recserve train --dataset_dir data/tfrecord --mode inference --benchmark --global_batch_size 4096
     """
     settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, str(recipe or "flags"))
+    cpus = bind_process(settings.run.affinity)  # before TensorFlow is loaded: it counts the CPUs it may use
     from training.distributed import start_workers
-    from training.loop import run_training
 
     _set_threads(settings)
     workers = start_workers()
-    result = run_training(settings, workers)
+    facts = {} if cpus is None else {"cpus": len(cpus)}
+    if settings.run.mode == "inference" or settings.run.benchmark:
+        _measure(settings, workers, facts)
+    else:
+        _train(settings, workers, facts)
+
+
+def _train(settings: Settings, workers: Workers, facts: dict[str, Any]) -> None:
+    from training.interruption import Interrupted
+    from training.loop import run_training
+
+    try:
+        result = run_training(settings, workers, facts)
+    except Interrupted as stop:
+        if workers.is_first:
+            click.secho(str(stop), fg="yellow", err=True)
+        sys.exit(stop.exit_code)
     if workers.is_first:
         click.echo(_table(result, workers.size))
-        click.echo(f"log: {Path(settings.results.results_dir) / settings.results.log_filename}")
+        _echo_log(settings)
         if result.checkpoint is not None:
             click.echo(f"checkpoint: {result.checkpoint}")
+
+
+def _measure(settings: Settings, workers: Workers, facts: dict[str, Any]) -> None:
+    from training.benchmark import run_benchmark
+
+    result = run_benchmark(settings, workers, facts)
+    if workers.is_first:
+        click.echo(_benchmark_table(result, facts.get("cpus")))
+        _echo_log(settings)
+
+
+def _echo_log(settings: Settings) -> None:
+    click.echo(f"log: {Path(settings.results.results_dir) / settings.results.log_filename}")
 
 
 def _set_threads(settings: Settings) -> None:
@@ -53,17 +92,50 @@ def _set_threads(settings: Settings) -> None:
 
 def _table(result: TrainingResult, processes: int) -> str:
     if not result.epochs:
-        return (
-            f"nothing left to train: all epochs are done. test AUC {result.final.auc:.6f} on {result.final.rows} rows"
-        )
-    lines = [
-        "| epoch | train rows | train AUC | train loss | test rows | test AUC | test loss | samples/s | time s |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {e.epoch} | {e.train.rows} | {e.train.auc:.4f} | {e.train.loss:.4f} | {e.test.rows} | {e.test.auc:.6f} "
-        f"| {e.test.loss:.4f} | {e.throughput:,.0f} | {e.seconds:.1f} |"
-        for e in result.epochs
-    ]
+        reason = "early stopping has ended it" if result.stopped_early else "all epochs are done"
+        return f"nothing left to train: {reason}. test AUC {result.final.auc:.6f} on {result.final.rows} rows"
+    has_gauc = result.final.gauc is not None
+    has_validation = result.epochs[0].validation is not None
+    heads = ["epoch", "train rows", "train AUC", "train loss"]
+    heads += ["validation AUC", "validation loss"] if has_validation else []
+    heads += ["test rows", "test AUC", *(["test GAUC"] if has_gauc else []), "test loss", "samples/s", "time s"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---:|" * len(heads)]
+    for e in result.epochs:
+        cells = [str(e.epoch), str(e.train.rows), f"{e.train.auc:.4f}", f"{e.train.loss:.4f}"]
+        cells += [f"{e.validation.auc:.6f}", f"{e.validation.loss:.4f}"] if e.validation is not None else []
+        cells += [str(e.test.rows), f"{e.test.auc:.6f}", *_gauc_cell(e.test), f"{e.test.loss:.4f}"]
+        cells += [f"{e.throughput:,.0f}", f"{e.seconds:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    if result.best is not None and result.best.epoch:
+        stopped = "; stopped early" if result.stopped_early else ""
+        chosen = f"best epoch by validation {result.best.metric}: {result.best.epoch}"
+        lines.append(f"{chosen}, test AUC {result.final.auc:.6f}{stopped}")
     lines.append(f"{processes} process{'es' if processes > 1 else ''}, {result.seconds:.1f} s in all")
+    return "\n".join(lines)
+
+
+def _gauc_cell(evaluation: Evaluation) -> list[str]:
+    return [] if evaluation.gauc is None else [f"{evaluation.gauc:.6f}"]
+
+
+def _benchmark_table(result: BenchmarkResult, cpus: int | None) -> str:
+    f = result.figures
+    what = "training" if result.mode == "train" else "scoring, random weights"
+    lines = [
+        f"{what}: {result.steps} steps of {result.batch_size} rows after {result.warmup_steps} warmup steps, "
+        f"{result.processes} process{'es' if result.processes > 1 else ''}"
+        + (f" of {cpus} CPU{'s' if cpus != 1 else ''}" if cpus else ""),
+        "| figure | value |",
+        "|---|---:|",
+        f"| throughput | {f['throughput']:,.0f} samples/s |",
+        f"| without waiting for input | {f['throughput_without_input']:,.0f} samples/s |",
+        f"| waiting for input | {f['input_share']:.1%} |",
+    ]
+    lines += [f"| latency {name} | {f[f'latency_{name}']:.2f} ms |" for name in ("mean", "p90", "p95", "p99")]
+    lines += [
+        f"| FLOPs per sample | {f['flops_per_sample'] / 1e6:.3f} MFLOP |",
+        f"| matrix-product peak, measured in this run | {f['matrix_product_peak'] / 1e9:.1f} GFLOP/s |",
+        f"| share of that peak | {f['share_of_peak']:.1%} |",
+        f"| peak memory of a process | {f['peak_memory'] / 1e6:,.0f} MB |",
+    ]
     return "\n".join(lines)

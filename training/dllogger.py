@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
+
+from training.errors import TrainingError
+
+
+class LogError(TrainingError):
+    """The log file cannot be written."""
 
 
 class DLLogger:
@@ -19,22 +26,28 @@ class DLLogger:
     """
 
     def __init__(self, path: Path | None) -> None:
+        """Raises LogError if the file cannot be made."""
         self._start = time.time()
-        self._file: TextIO | None = None
+        self._file: io.FileIO | None = None
+        self._path = path
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8", buffering=1)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = io.FileIO(path, "w")  # unbuffered: a full disk must not fail again when it is closed
+            except OSError as error:
+                raise self._explained(error) from error
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """The first line: every parameter of the run."""
-        self._write("LOG", step="PARAMETER", data=dict(values))
+        self._write("LOG", time.time(), step="PARAMETER", data=dict(values))
 
     def metadata(self, metric: str, **facts: Any) -> None:
         """Unit, format and the like of a metric."""
-        self._write("METADATA", metric=metric, metadata=facts)
+        self._write("METADATA", time.time(), metric=metric, metadata=facts)
 
-    def log(self, step: tuple[int, ...], data: Mapping[str, float | None]) -> None:
-        self._write("LOG", step=list(step), data=dict(data))
+    def log(self, step: tuple[int, ...], data: Mapping[str, float | None], at: float | None = None) -> None:
+        """at: seconds since 1970 at which it happened, if it is written later."""
+        self._write("LOG", time.time() if at is None else at, step=list(step), data=dict(data))
 
     def __enter__(self) -> DLLogger:
         return self
@@ -43,15 +56,24 @@ class DLLogger:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, kind: str, **fields: Any) -> None:
+    def _write(self, kind: str, at: float, **fields: Any) -> None:
         if self._file is None:
             return
-        now = time.time()
         line = {
-            "timestamp": f"{now:.6f}",
-            "datetime": str(datetime.datetime.fromtimestamp(now)),
-            "elapsedtime": f"{now - self._start:.6f}",
+            "timestamp": f"{at:.6f}",
+            "datetime": str(datetime.datetime.fromtimestamp(at)),
+            "elapsedtime": f"{at - self._start:.6f}",
             "type": kind,
             **fields,
         }
-        self._file.write("DLLL " + json.dumps(line) + "\n")
+        rest = f"DLLL {json.dumps(line)}\n".encode()
+        try:
+            while rest:  # a disk that is about to be full takes a part
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: OSError) -> LogError:
+        return LogError(
+            f"results_dir: cannot write the log {self._path}: {error.strerror}. Free space or choose another folder."
+        )

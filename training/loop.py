@@ -1,235 +1,261 @@
-"""The training loop: epochs, evaluation, logs, checkpoints. Knows no model by name."""
+"""The training loop: epochs, evaluation, the best epoch, checkpoints. Knows no model by name."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from training.amp import compute_dtype
-from training.checkpoint import Checkpoint, epoch_folders, open_checkpoint, save_checkpoint
+from training.agreement import first_does
+from training.best import BestEpoch, best_epoch_of
+from training.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from training.checkpoint_folders import folder_name
+from training.diagnosis import NotFiniteError, bad_variables, weights_message
 from training.distributed import Workers
 from training.dllogger import DLLogger
-from training.errors import CheckpointError, SettingsError, TrainingError
-from training.evaluation import Evaluation, evaluate, measured, scoring_function
-from training.feature_spec import Feature, FeatureSpec
+from training.epoch import PassResult, TrainingPass
+from training.evaluation import Evaluation, Scores, evaluate, measured, scoring_function
+from training.feature_spec import FeatureSpec
 from training.input_pipeline import Dataset
-from training.metrics import finite_or_none, latency_summary
-from training.models import build_model
-from training.progress import RowProgress
+from training.interruption import Interrupted, StopSignal
+from training.metric_units import log_units
+from training.metrics import latency_summary
+from training.preparation import (
+    MAX_SEED,
+    evaluation_data,
+    load_spec,
+    make_folders,
+    new_model,
+    resolved_seed,
+    steps_per_epoch,
+    training_data,
+)
+from training.resume import Start, checkpoint_to_resume, start_of, take_over_best
 from training.settings import Settings
 from training.step import TrainStep
 
-MAX_SEED = 2**31 - 1
-UNITS = {
-    "classification_loss": None, "dien_aux_loss": None, "total_loss": None, "samples/s": "samples/s",
-    "throughput": "samples/s", "time": "s", "time_to_train": "s", "train_auc": None, "test_auc": None,
-    "train_loss": None, "test_loss": None, "latency_mean": "ms", "latency_p90": "ms", "latency_p95": "ms",
-    "latency_p99": "ms",
-}  # fmt: skip
+SEED_STRIDE = 1_000_003
+PassScores = tuple[np.ndarray, np.ndarray]  # labels, logits of the rows of an interrupted epoch
 
 
 @dataclass(frozen=True)
 class EpochResult:
+    """seconds, throughput (rows/s): of the training pass in this run, evaluation not included."""
+
     epoch: int
     train: Evaluation
     test: Evaluation
+    validation: Evaluation | None
     seconds: float
     throughput: float
+
+    def metrics(self) -> dict[str, float | None]:
+        validation = self.validation.metrics("validation") if self.validation else {}
+        return {**self.train.metrics("train"), **self.test.metrics("test"), **validation}
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """epochs: those of this run. checkpoint: newest folder written, None if none was asked for."""
+    """epochs: those of this run. final: of the chosen epoch, the best by validation or else the last.
+
+    checkpoint: newest folder written, None if none was asked for. best: None without a validation mapping.
+    """
 
     epochs: list[EpochResult]
     final: Evaluation
     checkpoint: Path | None
     seconds: float
+    best: BestEpoch | None = None
+    stopped_early: bool = False
 
 
-class NotFiniteError(TrainingError):
-    """A loss became NaN or infinite."""
+def run_training(settings: Settings, workers: Workers, facts: dict[str, Any] | None = None) -> TrainingResult:
+    """Trains to settings.training.epochs. Collective: every rank calls it with the same settings.
 
+    facts: further entries for the log's first line. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of
+    the step written if there is a folder for it; NotFiniteError; CheckpointError, SettingsError and DataError.
+    """
+    spec = load_spec(settings)
+    resumed: Checkpoint | None = None
+    scores: PassScores | None = None
 
-def run_training(settings: Settings, workers: Workers) -> TrainingResult:
-    """Trains to settings.training.epochs. Collective: every rank calls it with the same settings."""
-    spec = _load_spec(settings)
-    _make_folders(settings, workers)
-    seed = settings.run.seed if settings.run.seed >= 0 else int(np.random.default_rng().integers(MAX_SEED))
-    seed = workers.broadcast_value(seed)
-    tf.random.set_seed(seed)
-    resumed = _checkpoint_to_resume(settings, spec)
-    dtype = compute_dtype(settings.training.amp)
-    model = build_model(spec, settings.model, dtype)
-    options = settings.training
-    step = TrainStep(model, workers, options.lr, options.micro_batch_size, dtype, options.xla)
-    if resumed is not None:
-        resumed.restore_step(step)
+    def prepare() -> Start:
+        nonlocal resumed, scores
+        resumed = checkpoint_to_resume(settings, spec)
+        scores = resumed.pass_scores() if resumed is not None and resumed.step else None
+        make_folders(settings)
+        if resumed is not None and settings.results.save_checkpoint_path:
+            take_over_best(resumed, Path(settings.results.save_checkpoint_path))
+        return start_of(resumed)
+
+    start = first_does(workers, prepare)
+    seed = resolved_seed(settings, workers, start.seed)
+    settings = replace(settings, run=replace(settings.run, seed=seed))
+    tf.random.set_seed((seed + SEED_STRIDE * start.epoch + start.step) % MAX_SEED)  # dropout: other masks than before
+    model = new_model(settings, spec)
+    best = best_epoch_of(settings.training, spec, model.user, start.best)
+    data = training_data(settings, spec, model, workers)
+    steps = steps_per_epoch(settings, data)
+    step = TrainStep(model, workers, settings.training, None if steps is None else steps * settings.training.epochs)
+    if start.epoch or start.step:
+        first_does(workers, lambda: resumed.restore_step(step) if resumed else None)
     workers.broadcast_variables([*model.variables, *step.optimizer.variables, *step.loss_scale.variables])
-    run = _Run(settings, spec, workers, seed, step)
     log_path = Path(settings.results.results_dir) / settings.results.log_filename
-    with DLLogger(log_path if workers.is_first else None) as log:
-        log.parameters({**settings.to_flat(), "seed": seed, "processes": workers.size})
-        for metric, unit in UNITS.items():
-            log.metadata(metric, unit=unit)
-        return run.train(log, resumed.epoch if resumed else 0)
+    with StopSignal() as stop, first_log(log_path, workers) as log:
+        log.parameters({**settings.to_flat(), "processes": workers.size, **(facts or {})})
+        log_units(log)
+        training_pass = TrainingPass(settings, data, step, workers, log, stop, seed)
+        run = _Run(settings, spec, workers, step, log, training_pass, stop, best)
+        return run.train(start, resumed, scores)
+
+
+def first_log(path: Path, workers: Workers) -> DLLogger:
+    """The log on rank 0, none on the others. Collective."""
+    made: list[DLLogger] = []
+    first_does(workers, lambda: made.append(DLLogger(path)))
+    return made[0] if made else DLLogger(None)
 
 
 class _Run:
     """One call of run_training: what its epochs share."""
 
-    def __init__(self, settings: Settings, spec: FeatureSpec, workers: Workers, seed: int, step: TrainStep) -> None:
-        self.settings, self.spec, self.workers, self.seed, self.step = settings, spec, workers, seed, step
-        model, data = step.model, settings.data
-        batch = settings.training.global_batch_size
-        if batch < workers.size:
-            raise SettingsError(
-                f"global_batch_size: expected at least one row per process ({workers.size}), got {batch}"
-            )
-        test_batch = min(batch, settings.training.micro_batch_size * workers.size)
-        self.train_data = self._dataset("train", model.trained, batch, data.prebatch_train_size)
-        self.test_data = self._dataset("test", model.served, test_batch, data.prebatch_test_size)
+    def __init__(
+        self, settings: Settings, spec: FeatureSpec, workers: Workers, step: TrainStep, log: DLLogger,
+        training_pass: TrainingPass, stop: StopSignal, best: BestEpoch | None,
+    ) -> None:  # fmt: skip
+        self._settings, self._spec, self._workers, self._step = settings, spec, workers, step
+        self._log, self._pass, self._stop, self._best = log, training_pass, stop, best
+        model = step.model
         self._score = scoring_function(model, settings.training.xla)
-        self.train_data.check()
-        self.test_data.check()
+        self._test = evaluation_data(settings, spec, "test", model, workers)
+        self._validation = evaluation_data(settings, spec, "validation", model, workers) if best else None
+        self._chosen: tuple[int, Evaluation, Scores] | None = None
+        self._checkpoint: Path | None = None
 
-    def _dataset(self, mapping: str, features: tuple[Feature, ...], batch_size: int, prebatch_size: int) -> Dataset:
-        label, workers = self.step.model.label, self.workers
-        return Dataset(self.spec, mapping, features, label, batch_size, prebatch_size, workers.rank, workers.size)
-
-    def train(self, log: DLLogger, first_epoch: int) -> TrainingResult:
-        start = time.perf_counter()
+    def train(self, start: Start, resumed: Checkpoint | None, scores: PassScores | None) -> TrainingResult:
+        """resumed, scores: on rank 0, of the checkpoint that `start` comes from."""
+        began = time.perf_counter()
         results: list[EpochResult] = []
-        checkpoint = None
-        for epoch in range(first_epoch + 1, self.settings.training.epochs + 1):
-            result, latencies = self._epoch(log, epoch)
-            results.append(result)
-            log.log(
-                (epoch,),
-                {
-                    "throughput": result.throughput,
-                    "time": result.seconds,
-                    **_metrics(result),
-                    **latency_summary(latencies),
-                },
+        done, skip = start.epoch, start.step
+        while done < self._settings.training.epochs and not self._is_time_to_stop(done):
+            if results:
+                self._stop_between(done)
+            results.append(self._epoch(done + 1, skip, scores))
+            done, skip, scores = done + 1, 0, None
+        final = self._final(done, resumed)
+        seconds = time.perf_counter() - began
+        self._log.log((), {"time_to_train": seconds, **self._summary(results, final)})
+        stopped = self._is_time_to_stop(done)
+        return TrainingResult(results, final, self._checkpoint, seconds, self._best, stopped)
+
+    def _epoch(self, epoch: int, skip: int, scores: PassScores | None) -> EpochResult:
+        done = self._pass.run(epoch, skip, scores)
+        if done.signal:
+            self._stop_within(epoch, done)
+        self._require_finite_weights(epoch)
+        train, _ = measured(*done.scores(), self._workers)
+        test, test_scores = self._evaluate(self._test)
+        self._require_finite_scores(epoch, test_scores.logit)
+        validation = None if self._validation is None else self._evaluate(self._validation)[0]
+        result = EpochResult(epoch, train, test, validation, done.seconds, done.rows / done.seconds)
+        if self._best is not None and validation is not None:
+            self._best = self._best.after(epoch, validation.metrics("validation"))
+        if self._best is None or self._best.epoch in (epoch, 0):
+            self._chosen = (epoch, test, test_scores)
+        figures = {"throughput": result.throughput, "time": result.seconds, **result.metrics()}
+        self._log.log((epoch,), {**figures, **latency_summary(done.latencies)})
+        self._save(epoch, {**result.metrics(), "rows": self._rows(result), "throughput": result.throughput})
+        return result
+
+    def _evaluate(self, data: Dataset) -> tuple[Evaluation, Scores]:
+        return evaluate(self._step.model, self._score, data.batches(), self._workers)
+
+    def _is_time_to_stop(self, epochs_done: int) -> bool:
+        return self._best is not None and self._best.is_time_to_stop(epochs_done)
+
+    def _final(self, done: int, resumed: Checkpoint | None) -> Evaluation:
+        """Of the chosen epoch, whose scores are written. If an earlier run trained it, its weights are read back."""
+        if self._chosen is None:
+            epoch = self._read_back_best(resumed) or done
+            self._chosen = (epoch, *self._evaluate(self._test))
+        epoch, final, scores = self._chosen
+        first_does(self._workers, lambda: scores.write(Path(self._settings.results.results_dir), epoch))
+        return final
+
+    def _read_back_best(self, resumed: Checkpoint | None) -> int:
+        """The best epoch, with its weights in the model; 0 if there is none, or its folder is gone."""
+        best = self._best
+        if best is None or best.epoch == 0:
+            return 0
+
+        def read() -> int:
+            folder = resumed.folder.parent / folder_name(best.epoch) if resumed is not None else Path()
+            if resumed is None or not folder.is_dir():
+                return 0
+            open_checkpoint(folder).restore_step(self._step)
+            return best.epoch
+
+        epoch = first_does(self._workers, read)
+        self._workers.broadcast_variables(self._step.model.variables)
+        return epoch
+
+    def _summary(self, results: list[EpochResult], final: Evaluation) -> dict[str, float | None]:
+        """As in the seed: of the last epoch. With a validation mapping, the best epoch and its test metrics too."""
+        last = results[-1].metrics() if results else final.metrics("test")
+        if self._best is None or self._best.epoch == 0:
+            return last
+        return {**last, "best_epoch": self._best.epoch, **final.metrics("best_test")}
+
+    def _rows(self, result: EpochResult) -> dict[str, int]:
+        rows = {"train": result.train.rows, "test": result.test.rows}
+        return rows if result.validation is None else {**rows, "validation": result.validation.rows}
+
+    def _require_finite_weights(self, epoch: int) -> None:
+        """A last step may have spoilt them without a loss that shows it. All ranks have the same weights."""
+        if bad_variables(self._step.model):
+            raise NotFiniteError(f"epoch {epoch}, after its last step: {weights_message(self._step.model)}")
+
+    def _require_finite_scores(self, epoch: int, logits: np.ndarray) -> None:
+        """Finite weights may be too large to score with."""
+        bad = int((~np.isfinite(logits)).sum())
+        if bad:
+            raise NotFiniteError(
+                f"epoch {epoch}: {bad} of {len(logits)} scores of test rows are not finite. "
+                f"{weights_message(self._step.model)}"
             )
-            checkpoint = self._save(result) or checkpoint
-        seconds = time.perf_counter() - start
-        final = results[-1].test if results else self._evaluate()
-        summary = (
-            _metrics(results[-1])
-            if results
-            else {"test_auc": finite_or_none(final.auc), "test_loss": finite_or_none(final.loss)}
+
+    def _stop_within(self, epoch: int, done: PassResult) -> None:
+        self._require_finite_weights(epoch)
+        labels, logits = (self._workers.gather_rows(rows) for rows in done.scores())
+        self._save(epoch - 1, {}, done.steps, (labels, logits))
+        raise Interrupted(done.signal, f"stopped in epoch {epoch} after step {done.steps}. {self._resume_hint()}")
+
+    def _stop_between(self, epoch: int) -> None:
+        number = self._pass.signal_of_any()
+        if number:
+            raise Interrupted(number, f"stopped after epoch {epoch}. {self._resume_hint()}")
+
+    def _resume_hint(self) -> str:
+        path = self._settings.results.save_checkpoint_path
+        if not path:
+            return "No checkpoint was written: there is no --save_checkpoint_path."
+        return f"Go on with --load_checkpoint_path {path} --save_checkpoint_path {path}."
+
+    def _save(self, epoch: int, metrics: dict[str, Any], steps_done: int = 0, scores: PassScores | None = None) -> None:
+        """Collective: an error of rank 0 ends all."""
+        path = self._settings.results.save_checkpoint_path
+        if not path:
+            return
+        record = None if self._best is None else self._best.record()
+        facts = {"epoch": epoch, **metrics, "processes": self._workers.size, **({"best": record} if record else {})}
+        folder = first_does(
+            self._workers,
+            lambda: save_checkpoint(
+                Path(path), self._step, self._spec, self._settings, epoch, facts, steps_done, scores
+            ),
         )
-        log.log((), {"time_to_train": seconds, **summary})
-        return TrainingResult(results, final, checkpoint, seconds)
-
-    def _epoch(self, log: DLLogger, epoch: int) -> tuple[EpochResult, list[float]]:
-        """train_auc and train_loss come from the scores of the training pass itself, each before its update."""
-        start = time.perf_counter()
-        labels, logits, latencies = [], [], []
-        rows = 0
-        title = f"epoch {epoch}/{self.settings.training.epochs}"
-        batches = self.train_data.batches(
-            shuffle_seed=(self.seed + epoch) % MAX_SEED, drop_remainder=self.settings.data.drop_remainder
-        )
-        with RowProgress(title, self.train_data.rows(), self.workers.is_first) as progress:
-            step_start = start
-            for number, batch in enumerate(batches, start=1):
-                terms, batch_logits = self.step(batch)
-                _require_finite(terms, epoch, number)
-                now = time.perf_counter()
-                latencies.append(now - step_start)
-                speed = batch.global_rows / latencies[-1]
-                step_start = now
-                rows += batch.global_rows
-                labels.append(batch.label.numpy())
-                logits.append(batch_logits)
-                log.log((epoch, number), {**terms, "samples/s": speed})
-                progress.advance(batch.global_rows, f"loss {terms.get('total_loss', 0.0):.4f}  {speed:,.0f} samples/s")
-        if rows == 0:
-            raise SettingsError(
-                f"epoch {epoch} has no step: drop_remainder leaves no batch of {self.train_data.batch_size} rows. "
-                "Lower global_batch_size or do not drop the remainder."
-            )
-        seconds = time.perf_counter() - start
-        train = measured(np.concatenate(labels), np.concatenate(logits), self.workers)
-        return EpochResult(epoch, train, self._evaluate(), seconds, rows / seconds), latencies
-
-    def _evaluate(self) -> Evaluation:
-        return evaluate(self.step.model, self._score, self.test_data.batches(), self.workers)
-
-    def _save(self, result: EpochResult) -> Path | None:
-        path = self.settings.results.save_checkpoint_path
-        if not path or not self.workers.is_first:
-            return None
-        metrics: dict[str, Any] = {
-            "epoch": result.epoch,
-            **_metrics(result),
-            "rows": {"train": result.train.rows, "test": result.test.rows},
-            "throughput": result.throughput,
-            "processes": self.workers.size,
-        }
-        return save_checkpoint(Path(path), self.step, self.spec, self.settings, result.epoch, metrics)
-
-
-def _load_spec(settings: Settings) -> FeatureSpec:
-    if not settings.data.dataset_dir:
-        raise SettingsError("dataset_dir: missing; pass the folder that holds feature_spec.yaml")
-    path = Path(settings.data.dataset_dir) / settings.data.feature_spec
-    if not path.is_file():
-        raise SettingsError(f"dataset_dir: there is no {path}. Make it with `recserve convert`, or set --feature_spec.")
-    return FeatureSpec.load(path, check_files=True)
-
-
-def _make_folders(settings: Settings, workers: Workers) -> None:
-    """Before anything is trained, so that a path that cannot be written costs no epoch."""
-    for name in ("results_dir", "save_checkpoint_path"):
-        path = getattr(settings.results, name)
-        if not path or not workers.is_first:
-            continue
-        try:
-            Path(path).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            raise SettingsError(f"{name}: cannot write to {path}: {error.strerror}. Choose another folder.") from error
-
-
-def _checkpoint_to_resume(settings: Settings, spec: FeatureSpec) -> Checkpoint | None:
-    load, save = settings.results.load_checkpoint_path, settings.results.save_checkpoint_path
-    if save and epoch_folders(Path(save)) and not (load and Path(load).resolve() == Path(save).resolve()):
-        raise CheckpointError(
-            f"save_checkpoint_path: {save} already holds checkpoints of another run. Resume it with "
-            f"--load_checkpoint_path {save}, or choose another folder."
-        )
-    if not load:
-        return None
-    checkpoint = open_checkpoint(Path(load))
-    checkpoint.check_fits(spec, settings)
-    return checkpoint
-
-
-def _require_finite(terms: dict[str, float], epoch: int, step: int) -> None:
-    bad = [name for name, value in terms.items() if not np.isfinite(value)]
-    if bad:
-        raise NotFiniteError(
-            f"epoch {epoch}, step {step}: {', '.join(bad)} is not finite. Lower --lr; "
-            "the last checkpoint is from before this epoch."
-        )
-
-
-def _metrics(result: EpochResult) -> dict[str, float | None]:
-    metrics = {
-        "train_auc": result.train.auc,
-        "test_auc": result.test.auc,
-        "train_loss": result.train.loss,
-        "test_loss": result.test.loss,
-    }
-    return {name: finite_or_none(value) for name, value in metrics.items()}
+        self._checkpoint = folder if self._workers.is_first else None

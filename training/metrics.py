@@ -12,17 +12,50 @@ LATENCY_PERCENTILES = (90, 95, 99)
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Exact area under the ROC curve: the share of (positive, negative) pairs in order, ties counting half.
 
-    labels: [N] of 0 and 1. scores: [N]. Returns NaN if only one class is there.
+    labels: [N] of 0 and 1. scores: [N]. Returns NaN if only one class is there, or a score is NaN.
     """
-    positive = np.asarray(labels) > 0
-    positives = int(positive.sum())
-    negatives = positive.size - positives
-    if positives == 0 or negatives == 0:
+    is_positive, scores = np.asarray(labels) > 0, np.asarray(scores)
+    positive, negative = np.sort(scores[is_positive]), np.sort(scores[~is_positive])
+    pairs = positive.size * negative.size
+    if pairs == 0 or np.isnan(positive[-1]) or np.isnan(negative[-1]):  # NaN sorts last
         return float("nan")
-    _, inverse, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
-    midranks = np.cumsum(counts) - (counts - 1) / 2.0
-    rank_sum = midranks[inverse.reshape(-1)][positive].sum()
-    return float((rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives))
+    below = int(np.searchsorted(negative, positive, side="left").sum())
+    not_above = int(np.searchsorted(negative, positive, side="right").sum())
+    return (below + not_above) / (2 * pairs)
+
+
+def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> float:
+    """GAUC: each user's own ROC AUC, averaged over the users with their numbers of rows as weights.
+
+    GAUC = Σ_u n_u · AUC_u / Σ_u n_u (Zhou et al. 2018, "Deep Interest Network", section 6, Metrics; n_u: the
+    user's impressions). It measures the order within a user, which is what ranking needs. Users
+    whose rows are all of one class have no AUC and are left out of both sums. Ties count half.
+
+    labels: [N] of 0 and 1. scores: [N]. groups: [N] integers, the user of each row. Returns NaN if no user has
+    both classes, or a score is NaN.
+    """
+    scores = np.asarray(scores)
+    if len(scores) == 0 or np.isnan(scores).any():
+        return float("nan")
+    order = np.lexsort((scores, groups))
+    positive, score, group = (np.asarray(labels) > 0)[order], scores[order], np.asarray(groups)[order]
+    starts_group = np.r_[True, group[1:] != group[:-1]]
+    starts_tie = starts_group | np.r_[True, score[1:] != score[:-1]]
+    first = np.flatnonzero(starts_group)  # [U]
+    rows = np.diff(np.r_[first, len(score)])  # [U]
+    tie_first = np.flatnonzero(starts_tie)
+    tie_rows = np.diff(np.r_[tie_first, len(score)])
+    midrank: np.ndarray = np.repeat(tie_first + (tie_rows + 1) / 2.0, tie_rows) - np.repeat(
+        first, rows
+    )  # from 1 in each group
+    positives = np.add.reduceat(positive.astype(np.int64), first)
+    rank_sum = np.add.reduceat(np.where(positive, midrank, 0.0), first)
+    pairs = positives * (rows - positives)
+    has_both = pairs > 0
+    if not has_both.any():
+        return float("nan")
+    auc = (rank_sum - positives * (positives + 1) / 2.0)[has_both] / pairs[has_both]
+    return float(np.average(auc, weights=rows[has_both]))
 
 
 def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -30,7 +63,33 @@ def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
     if len(labels) == 0:
         return float("nan")
     logits = np.asarray(logits, np.float64)
-    return float(np.mean(np.logaddexp(0.0, logits) - np.asarray(labels, np.float64) * logits))
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which is the answer
+        return float(np.mean(np.logaddexp(0.0, logits) - np.asarray(labels, np.float64) * logits))
+
+
+class RunningAuc:
+    """An estimate of the ROC AUC of a pass that goes on, for the progress bar: two histograms of the scores."""
+
+    BINS = 2048
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((2, self.BINS), np.int64)  # of the negatives, of the positives
+
+    def add(self, labels: np.ndarray, logits: np.ndarray) -> None:
+        """labels, logits: [n], finite."""
+        probability = 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
+        bins = np.minimum((probability * self.BINS).astype(np.int64), self.BINS - 1)
+        for kind, chosen in enumerate((labels <= 0, labels > 0)):
+            self._counts[kind] += np.bincount(bins[chosen], minlength=self.BINS)
+
+    def value(self) -> float:
+        """NaN until both classes were seen."""
+        negative, positive = self._counts
+        pairs = int(negative.sum()) * int(positive.sum())
+        if pairs == 0:
+            return float("nan")
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + negative / 2.0)).sum() / pairs)
 
 
 def finite_or_none(value: float) -> float | None:

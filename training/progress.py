@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from types import TracebackType
@@ -13,11 +14,15 @@ PLAIN_LINE_EVERY_S = 10.0
 
 
 class RowProgress:
-    """Counts rows of one pass, with a free text of figures behind. total: rows expected, None if unknown."""
+    """Counts rows of one pass, with a free text of figures behind.
 
-    def __init__(self, title: str, total: int | None, shown: bool = True) -> None:
+    total: rows expected, None if unknown. done: rows of an earlier run, of a pass that is resumed.
+    """
+
+    def __init__(self, title: str, total: int | None, shown: bool = True, done: int = 0) -> None:
         self._title, self._total, self._shown = title, total, shown
-        self._done, self._last_line = 0, time.monotonic()
+        self._done = self._done_before = done
+        self._start = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         console = Console(stderr=True)
         if shown and console.is_terminal:
@@ -26,7 +31,7 @@ class RowProgress:
                 TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
                 console=console,
             )  # fmt: skip
-            self._task = self._bar.add_task(title, total=total, figures="")
+            self._task = self._bar.add_task(title, total=total, completed=done, figures="")
 
     def advance(self, rows: int, figures: str = "") -> None:
         self._done += rows
@@ -35,9 +40,17 @@ class RowProgress:
         elif self._shown and time.monotonic() - self._last_line >= PLAIN_LINE_EVERY_S:
             self._last_line = time.monotonic()
             of = f"/{self._total}" if self._total else ""
-            print(f"{self._title}: {self._done}{of} rows {figures}", file=sys.stderr, flush=True)
+            print(f"{self._title}: {self._done}{of} rows  {figures}{self._left()}", file=sys.stderr, flush=True)
+
+    def _left(self) -> str:
+        done = self._done - self._done_before
+        if not self._total or done == 0:
+            return ""
+        seconds = (time.monotonic() - self._start) * max(0, self._total - self._done) / done
+        return f"  left {datetime.timedelta(seconds=round(seconds))}"
 
     def __enter__(self) -> RowProgress:
+        self._start = self._last_line = time.monotonic()
         if self._bar is not None:
             self._bar.start()
         return self

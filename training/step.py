@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from training.amp import LossScale
@@ -12,65 +12,108 @@ from training.distributed import Workers
 from training.feature_spec import Feature
 from training.input_pipeline import Batch
 from training.models.base import CtrModel
-from training.optimizers import Adam
+from training.native import kernels_available
+from training.optimizers import KINDS, Gradient
+from training.schedules import learning_rate_schedule
+from training.settings import TrainingSettings
+from training.sparse_gradients import concatenated, unique_rows
+
+Terms = dict[str, tf.Tensor]
+
+
+class StepOutput(NamedTuple):
+    """terms: means of the loss terms over this rank's rows, float32 scalars; empty without rows. logits: [n].
+
+    Tensors, so that nothing waits for the device until somebody reads them.
+    """
+
+    terms: Terms
+    logits: tf.Tensor
 
 
 class TrainStep:
-    """Runs steps of a model. `optimizer` and `loss_scale` are the state that a checkpoint keeps besides the weights."""
+    """Runs steps of a model. `optimizer` and `loss_scale` are the state that a checkpoint keeps besides the weights.
 
-    def __init__(self, model: CtrModel, workers: Workers, lr: float, micro_batch_size: int, dtype: tf.DType, xla: bool):
+    total_steps: of the whole training, for schedules that fall; None if unknown.
+    """
+
+    def __init__(
+        self, model: CtrModel, workers: Workers, settings: TrainingSettings, total_steps: int | None = None
+    ) -> None:
         self.model = model
         self.variables = model.trainable_variables
-        self.optimizer = Adam(self.variables, lr)
-        self.loss_scale = LossScale(dtype)
+        schedule = learning_rate_schedule(settings, total_steps)
+        self.optimizer = KINDS[settings.optimizer](self.variables, schedule, settings.weight_decay)
+        self.loss_scale = LossScale(model.dtype)
         self._workers = workers
-        self._micro_batch_size = micro_batch_size
+        self._settings = settings
+        self._native = kernels_available() and not settings.xla
         signature = (*batch_signature(model.trained), tf.TensorSpec([], tf.float32))
-        self._gradients = tf.function(self._weighted_gradients, input_signature=signature, jit_compile=xla)
-        self._apply = tf.function(self._scaled_apply)
+        self._backward = tf.function(self._weighted_gradients, input_signature=signature, jit_compile=settings.xla)
+        self._sum = tf.function(self._sum_of, reduce_retracing=True)
+        self._apply = tf.function(self._scaled_apply, reduce_retracing=True)
 
-    def __call__(self, batch: Batch) -> tuple[dict[str, float], np.ndarray]:
-        """Returns the means of the loss terms over this rank's rows, and the rows' logits [n].
-
-        A rank without rows (the last batch may have fewer rows than there are ranks) adds zeros.
-        """
-        rows = len(batch.label)
+    def __call__(self, batch: Batch) -> StepOutput:
+        """A rank without rows (the last batch may have fewer rows than there are ranks) adds zeros."""
+        rows, size = len(batch.label), self._settings.micro_batch_size
         share = self._workers.size / batch.global_rows
-        total: list[tf.Tensor] | None = None
-        terms: dict[str, float] = {}
+        total: list[Gradient] | None = None
+        terms: Terms = {}
         logits = []
-        for start in range(0, rows, self._micro_batch_size):
-            part = slice(start, start + self._micro_batch_size)
-            features = {name: values[part] for name, values in batch.features.items()}
+        for start in range(0, rows, size):
+            part = slice(start, start + size)
+            features = {f.name: batch.features[f.name][part] for f in self.model.trained}
             label = batch.label[part]
-            gradients, part_terms, part_logits = self._gradients(features, label, len(label) * share)
-            total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
+            gradients, part_terms, part_logits = self._backward(features, label, len(label) * share)
+            total = self._sum(total, gradients)
             for name, value in part_terms.items():
-                terms[name] = terms.get(name, 0.0) + float(value) * len(label) / rows
-            logits.append(part_logits.numpy())
+                weighted = value * (len(label) / rows)
+                terms[name] = terms[name] + weighted if name in terms else weighted
+            logits.append(part_logits)
         if total is None:
-            total = [tf.zeros_like(v) for v in self.variables]
+            total = [self._no_gradient(v) for v in self.variables]
         self._apply(self._workers.mean_gradients(total))
-        return terms, np.concatenate(logits) if logits else np.empty(0, np.float32)
+        return StepOutput(terms, tf.concat(logits, axis=0) if logits else tf.zeros([0]))
 
     def _weighted_gradients(
         self, features: Mapping[str, tf.Tensor], label: tf.Tensor, weight: tf.Tensor
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
+    ) -> tuple[list[Gradient], Terms, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = self.model.loss_terms(features, label)
             scaled = loss.total * weight * self.loss_scale.scale
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(scaled, self.variables)]
-        return gradients, loss.terms, loss.logits
+        return tape.gradient(scaled, self.variables), loss.terms, loss.logits
 
-    def _scaled_apply(self, gradients: list[tf.Tensor]) -> None:
+    def _sum_of(self, total: Sequence[Gradient] | None, gradients: Sequence[Gradient]) -> list[Gradient]:
+        """Element by element; tables keep to the rows that were looked up."""
+        result: list[Gradient] = []
+        for number, gradient in enumerate(gradients):
+            before = None if total is None else total[number]
+            if isinstance(gradient, tf.IndexedSlices):
+                parts = [gradient] if before is None else [before, gradient]
+                result.append(unique_rows(concatenated(parts), self._native))
+            else:
+                result.append(gradient if before is None else before + gradient)
+        return result
+
+    def _no_gradient(self, variable: tf.Variable) -> Gradient:
+        if not self._is_table(variable):
+            return tf.zeros_like(variable)
+        return tf.IndexedSlices(tf.zeros([0, variable.shape[1]]), tf.zeros([0], tf.int32), tf.shape(variable))
+
+    def _is_table(self, variable: tf.Variable) -> bool:
+        outputs = self._backward.get_concrete_function().structured_outputs[0]
+        return isinstance(outputs[[v is variable for v in self.variables].index(True)], tf.IndexedSlices)
+
+    def _scaled_apply(self, gradients: Sequence[Gradient]) -> None:
         gradients = self.loss_scale.unscale(gradients)
         if self.loss_scale.update(gradients):
+            if self._settings.gradient_clip_norm:
+                gradients, _ = tf.clip_by_global_norm(list(gradients), self._settings.gradient_clip_norm)
             self.optimizer.apply(self.variables, gradients)
-            self.model.after_step()
 
 
 def batch_signature(features: tuple[Feature, ...]) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
-    """TensorSpecs of (features, label) with a free number of rows; ids are int32."""
+    """TensorSpecs of (features, label) with a free number of rows; ids are int32, numbers float32."""
     specs = {
         f.name: tf.TensorSpec([None, *f.dimensions], tf.int32 if f.cardinality is not None else tf.float32, f.name)
         for f in features

@@ -46,7 +46,7 @@ def sim_spec(item_dtype: str = "int64") -> FeatureSpec:
 
 def make_checkpoint(folder: Path, spec: FeatureSpec, poison: bool = False) -> Path:
     tf.random.set_seed(7)
-    step = TrainStep(build_model(spec, SETTINGS.model), Workers(0, 1), 0.1, 8, tf.float32, False)
+    step = TrainStep(build_model(spec, SETTINGS.model), Workers(0, 1), SETTINGS.training)
     if poison:
         step.model.stage_two.head.bias.assign([float("nan")])
     save_checkpoint(folder, step, spec, SETTINGS, 1, {"epoch": 1, "test_auc": 0.75, "rows": {"train": 10, "test": 4}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from training.errors import DataError, SettingsError
 from training.feature_spec import FeatureSpec
 from training.input_pipeline import Dataset
-from training.readers.tfrecord import records
+from training.readers.tfrecord import record_dataset
+from training.settings import DataSettings
 
 
 def open_dataset(folder: Path, batch_size: int, mapping: str = "train", **options) -> Dataset:
@@ -112,9 +114,9 @@ def test_a_record_without_a_feature_is_an_error(write_dataset, columns_of, write
 
 def test_defect_14_prebatch_sizes_are_checked(write_dataset) -> None:
     folder = write_dataset(train_rows=64, test_rows=32, prebatch=16)
-    open_dataset(folder, 24, prebatch_size=16).check()
+    open_dataset(folder, 24, settings=DataSettings(prebatch_train_size=16)).check()
     with pytest.raises(SettingsError, match=r"prebatch_train_size: got 8, .* have 16 row"):
-        open_dataset(folder, 24, prebatch_size=8).check()
+        open_dataset(folder, 24, settings=DataSettings(prebatch_train_size=8)).check()
     assert read(open_dataset(folder, 24))[0] == [24, 24, 16]
 
 
@@ -129,16 +131,17 @@ def test_a_label_that_is_not_0_or_1_is_an_error(write_dataset, columns_of, write
         read(open_dataset(folder, 32))
 
 
-def test_a_record_of_one_row_before_prebatched_ones_is_an_error(write_dataset, columns_of, write_records) -> None:
+def test_records_of_different_sizes_may_follow_each_other(write_dataset, columns_of, write_records) -> None:
     folder = write_dataset(train_rows=60, test_rows=10)
     write_records(folder / "first.tfrecord", columns_of(1, seed=1))
-    write_records(folder / "train.tfrecord", columns_of(64, seed=1), 16)
+    write_records(folder / "train.tfrecord", columns_of(64, seed=2), 16)
+    write_records(folder / "last.tfrecord", columns_of(7, seed=3), 5)
     spec = (folder / "feature_spec.yaml").read_text()
-    (folder / "feature_spec.yaml").write_text(
-        spec.replace("- train.tfrecord", "- first.tfrecord\n    - train.tfrecord")
-    )
-    with pytest.raises(DataError, match="several rows follow a record of one row"):
-        read(open_dataset(folder, 32))
+    files = "- first.tfrecord\n    - train.tfrecord\n    - last.tfrecord"
+    (folder / "feature_spec.yaml").write_text(spec.replace("- train.tfrecord", files))
+    _, columns = read(open_dataset(folder, 32))
+    expected = np.concatenate([columns_of(n, seed=s)["item_id_pos"] for n, s in ((1, 1), (64, 2), (7, 3))])
+    np.testing.assert_array_equal(columns["item_id_pos"], expected)
 
 
 def test_dimensions_that_do_not_fit_the_records_are_named(write_dataset, raw_spec_of) -> None:
@@ -152,24 +155,181 @@ def test_dimensions_that_do_not_fit_the_records_are_named(write_dataset, raw_spe
 def test_every_dataset_runs_without_autotune(write_dataset) -> None:
     """Its thread was seen to stall a pass for minutes; options hold for all that is derived."""
     files = open_dataset(write_dataset(train_rows=10, test_rows=10), 4).spec.mapping("train")[0].files
-    assert all(records(files, seed).options().autotune.enabled is False for seed in (None, 1))
+    assert record_dataset(files[0]).batch(2).options().autotune.enabled is False
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda s: s["train"][0].update(type="csv"), "chunk type 'csv' cannot be trained on"),
-        (lambda s: s["train"][0]["features"].remove("cat_id_neg"), "cat_id_neg missing"),
-        (lambda s: s.update(train=[s["train"][0], {**s["test"][0], "features": ["label"]}]), None),
+        (lambda s: s["train"][0].update(type="split_binary"), "chunk type 'split_binary' cannot be trained on"),
+        (lambda s: s["train"][0]["features"].remove("cat_id_neg"), "cat_id_neg missing; the model needs it"),
     ],
 )
 def test_source_specs_that_cannot_be_read_are_refused(write_dataset, raw_spec_of, change, expected) -> None:
     folder = write_dataset(train_rows=10, test_rows=10)
     raw = raw_spec_of()
-    if expected is None:
-        raw["source_spec"]["train"][0]["features"].remove("label")
-        expected = "got 2 chunks, expected one"
     change(raw["source_spec"])
     spec = FeatureSpec.from_dict(raw, folder)
     with pytest.raises(DataError, match=expected):
         Dataset(spec, "train", [f for n, f in spec.features.items() if n != "label"], "label", 4).check()
+
+
+def test_a_prebatch_size_larger_than_the_only_record_fits(write_dataset) -> None:
+    folder = write_dataset(train_rows=10, test_rows=10, prebatch=16)
+    open_dataset(folder, 24, settings=DataSettings(prebatch_train_size=16)).check()
+    with pytest.raises(SettingsError, match="prebatch_train_size"):
+        open_dataset(folder, 24, settings=DataSettings(prebatch_train_size=8)).check()
+
+
+STREAMED, CACHED = DataSettings(disable_cache=True), DataSettings()
+
+
+@pytest.mark.parametrize("settings", [STREAMED, CACHED])
+@pytest.mark.parametrize("prebatch", [1, 16])
+def test_defect_16_rows_are_shuffled_over_the_whole_set_and_anew_in_each_pass(
+    write_dataset, settings: DataSettings, prebatch: int
+) -> None:
+    dataset = open_dataset(write_dataset(train_rows=300, test_rows=10, prebatch=prebatch), 100, settings=settings)
+    _, plain = read(dataset)
+    _, both = read(dataset, shuffle_seed=5, passes=2)
+    first, second = ({n: v[half] for n, v in both.items()} for half in (slice(300), slice(300, None)))
+    for shuffled in (first, second):
+        np.testing.assert_array_equal(sorted_rows(shuffled), sorted_rows(plain))
+    place_of = {row.tobytes(): place for place, row in enumerate(plain["item_id_neg"])}
+    places = np.array([place_of[row.tobytes()] for row in first["item_id_neg"]])
+    assert np.abs(np.corrcoef(places, np.arange(300))[0, 1]) < 0.2
+    assert (first["item_id_neg"] != second["item_id_neg"]).any()
+    np.testing.assert_array_equal(read(dataset, shuffle_seed=5, passes=2)[1]["user_id"], both["user_id"])
+
+
+def test_the_setting_shuffle_off_keeps_the_order_of_the_files(write_dataset) -> None:
+    folder = write_dataset(train_rows=100, test_rows=10)
+    for settings in (DataSettings(shuffle=False), DataSettings(shuffle=False, disable_cache=True)):
+        _, columns = read(open_dataset(folder, 32, settings=settings), shuffle_seed=3)
+        np.testing.assert_array_equal(columns["item_id_pos"], read(open_dataset(folder, 32))[1]["item_id_pos"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prefetch_train_size": 0},
+        {"prefetch_train_size": 1},
+        {"num_parallel_calls": 3},
+        {"num_parallel_calls": 1, "prefetch_train_size": 100},
+    ],
+)
+@pytest.mark.parametrize("disable_cache", [True, False])
+def test_how_far_ahead_and_how_parallel_changes_no_row(write_dataset, settings: dict, disable_cache: bool) -> None:
+    folder = write_dataset(train_rows=300, test_rows=10)
+    expected = read(open_dataset(folder, 32, settings=DataSettings(disable_cache=disable_cache)), shuffle_seed=3)
+    got = read(open_dataset(folder, 32, settings=DataSettings(disable_cache=disable_cache, **settings)), shuffle_seed=3)
+    assert got[0] == expected[0]
+    for name, values in expected[1].items():
+        np.testing.assert_array_equal(got[1][name], values)
+
+
+def test_a_small_shuffle_buffer_mixes_near_rows_only_and_loses_none(write_dataset) -> None:
+    settings = DataSettings(disable_cache=True, shuffle_rows=16)
+    dataset = open_dataset(write_dataset(train_rows=300, test_rows=10), 50, settings=settings)
+    plain, shuffled = read(dataset)[1], read(dataset, shuffle_seed=1)[1]
+    np.testing.assert_array_equal(sorted_rows(plain), sorted_rows(shuffled))
+    assert (plain["item_id_neg"] != shuffled["item_id_neg"]).any()
+
+
+def test_defect_17_the_cache_is_compact_and_keeps_equal_histories_once(write_pairs) -> None:
+    dataset = open_dataset(write_pairs(pairs=500), 64)
+    read(dataset, shuffle_seed=1)
+    cache = dataset._cache
+    assert cache is not None
+    decoded = 1000 * (4 + 4 * 100) * 8
+    assert cache.bytes < decoded / 8  # bytes instead of int64, and a history for every two rows
+    _, columns = read(dataset)
+    assert columns["item_id_pos"].dtype == np.int32
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_what_is_larger_than_the_limit_is_streamed(write_dataset, limit: int) -> None:
+    """3000 rows of 400 bytes are more than 1 MB."""
+    folder = write_dataset(train_rows=3000, test_rows=10)
+    dataset = open_dataset(folder, 512, settings=DataSettings(cache_limit_mb=limit))
+    assert dataset._cache is None
+    np.testing.assert_array_equal(
+        sorted_rows(read(dataset, shuffle_seed=1)[1]), sorted_rows(read(open_dataset(folder, 512))[1])
+    )
+
+
+@pytest.mark.parametrize("settings", [STREAMED, CACHED])
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("prebatch", [1, 16, 15])
+def test_pairs_stay_together_in_batches_and_on_ranks(write_pairs, settings, ranks: int, prebatch: int) -> None:
+    folder = write_pairs(pairs=150, prebatch=prebatch)
+    seen = []
+    for rank in range(ranks):
+        dataset = open_dataset(folder, 64, settings=settings, rank=rank, ranks=ranks)
+        batches = list(dataset.batches(shuffle_seed=9))
+        assert [b.global_rows for b in batches] == [64, 64, 64, 64, 44]
+        for batch in batches:
+            history = batch.features["item_id_pos"].numpy()
+            np.testing.assert_array_equal(history[0::2], history[1::2])
+            assert abs(len(history) - batch.global_rows / ranks) < 2
+            np.testing.assert_array_equal(batch.label.numpy()[0::2], 1)
+            np.testing.assert_array_equal(batch.label.numpy()[1::2], 0)
+            seen.append(history)
+    expected = read(open_dataset(folder, 64))[1]["item_id_pos"]
+    got = np.concatenate(seen)
+    np.testing.assert_array_equal(got[np.lexsort(got.T)], expected[np.lexsort(expected.T)])
+
+
+@pytest.mark.parametrize("settings", [STREAMED, CACHED])
+@pytest.mark.parametrize("batch_size", [1, 7, 33])
+def test_batch_sizes_that_cut_pairs_lose_no_row(write_pairs, settings, batch_size: int) -> None:
+    folder = write_pairs(pairs=20)
+    plain = read(open_dataset(folder, 40))[1]
+    parts = []
+    for rank in range(2):
+        dataset = open_dataset(folder, batch_size, settings=settings, rank=rank, ranks=2)
+        batches = list(dataset.batches(shuffle_seed=2))
+        assert len(batches) == -(-40 // batch_size)
+        parts += [b.features["item_id_pos"].numpy() for b in batches]
+    got = np.concatenate(parts)
+    np.testing.assert_array_equal(got[np.lexsort(got.T)], plain["item_id_pos"][np.lexsort(plain["item_id_pos"].T)])
+
+
+def test_a_group_size_that_makes_no_sense_is_an_error(write_dataset) -> None:
+    folder = write_dataset(train_rows=10, test_rows=10)
+    text = (folder / "feature_spec.yaml").read_text()
+    (folder / "feature_spec.yaml").write_text(text.replace("metadata:\n", "metadata:\n  rows_per_group: 0\n"))
+    with pytest.raises(DataError, match=r"rows_per_group: got 0, expected a whole number >= 1"):
+        read(open_dataset(folder, 4))
+
+
+def test_a_table_too_large_for_int32_is_refused(write_dataset, raw_spec_of) -> None:
+    raw = raw_spec_of()
+    raw["feature_spec"]["user_id"]["cardinality"] = 2**31
+    spec = FeatureSpec.from_dict(raw, write_dataset(train_rows=10, test_rows=10))
+    with pytest.raises(DataError, match="feature user_id: got cardinality 2147483648, expected at most"):
+        Dataset(spec, "train", [spec.features["user_id"]], "label", 4).check()
+
+
+def test_a_pass_that_is_left_early_stops_its_thread(write_dataset) -> None:
+    batches = open_dataset(write_dataset(train_rows=300, test_rows=10), 2).batches(shuffle_seed=1)
+    next(batches)
+    assert any(t.name == "input pipeline" for t in threading.enumerate())
+    batches.close()
+    assert not any(t.name == "input pipeline" for t in threading.enumerate())
+
+
+@pytest.fixture
+def write_pairs(write_dataset, columns_of, write_records):
+    """write_pairs(pairs=…, prebatch=…) -> dataset folder in which every two rows share their histories."""
+
+    def write(pairs: int, prebatch: int = 1) -> Path:
+        folder = write_dataset(train_rows=2 * pairs, test_rows=10, prebatch=prebatch)
+        columns = {name: np.repeat(values, 2, axis=0) for name, values in columns_of(pairs, seed=1).items()}
+        columns["label"] = np.tile([1, 0], pairs)
+        write_records(folder / "train.tfrecord", columns, prebatch)
+        text = (folder / "feature_spec.yaml").read_text()
+        (folder / "feature_spec.yaml").write_text(text.replace("metadata:\n", "metadata:\n  rows_per_group: 2\n"))
+        return folder
+
+    return write

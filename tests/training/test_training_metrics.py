@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics import latency_summary, log_loss, roc_auc
+from training.metrics import RunningAuc, grouped_auc, latency_summary, log_loss, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40))
@@ -31,3 +31,46 @@ def test_latencies_are_in_milliseconds() -> None:
     assert summary["latency_mean"] == pytest.approx(50.5)
     assert summary["latency_p99"] == pytest.approx(99.01)
     assert latency_summary([]) == {}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 4)), min_size=1, max_size=40))
+def test_gauc_is_the_mean_of_the_users_aucs_weighted_by_their_rows(rows: list[tuple[int, bool, int]]) -> None:
+    users, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    scores = np.array([r[2] for r in rows], np.float32)
+    total = weight = 0.0
+    for user in set(users.tolist()):
+        mine = users == user
+        auc = roc_auc(labels[mine], scores[mine])
+        if not np.isnan(auc):
+            total, weight = total + mine.sum() * auc, weight + mine.sum()
+    if weight:
+        assert grouped_auc(labels, scores, users) == pytest.approx(total / weight)
+    else:
+        assert np.isnan(grouped_auc(labels, scores, users))
+
+
+def test_gauc_by_hand() -> None:
+    """User 1: one of two pairs in order, 3 rows. User 2: a tie, 2 rows. User 3 has no negative and is left out."""
+    users, labels = np.array([1, 2, 1, 3, 2, 1]), np.array([1, 0, 0, 1, 1, 0])
+    scores = np.array([0.5, 0.2, 0.1, 0.9, 0.2, 0.8])
+    assert grouped_auc(labels, scores, users) == pytest.approx((3 * 0.5 + 2 * 0.5) / 5)
+    scores[0] = 2.0
+    assert grouped_auc(labels, scores, users) == pytest.approx((3 * 1.0 + 2 * 0.5) / 5)
+
+
+def test_scores_that_are_not_numbers_give_no_auc() -> None:
+    labels, scores = np.array([0, 1, 1]), np.array([0.1, np.nan, 0.2])
+    assert np.isnan(roc_auc(labels, scores))
+    assert np.isnan(grouped_auc(labels, scores, np.array([1, 1, 1])))
+    assert roc_auc(labels, np.array([0.1, np.inf, 0.2])) == 1.0
+
+
+def test_the_running_auc_is_close_to_the_exact_one() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 5000).astype(np.float32)
+    logits = (labels + rng.normal(0, 1.5, 5000)).astype(np.float32)
+    running = RunningAuc()
+    assert np.isnan(running.value())
+    for part in np.split(np.arange(5000), 10):
+        running.add(labels[part], logits[part])
+    assert running.value() == pytest.approx(roc_auc(labels, logits), abs=1e-3)

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from recserve import cli
 from training.checkpoint import open_checkpoint
+from training.diagnosis import NotFiniteError
 from training.errors import CheckpointError, DataError, SettingsError
 from training.feature_spec import FeatureSpecError
-from training.loop import NotFiniteError
 
 SMALL = ["--embedding_dim", "4", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
 
@@ -75,10 +75,11 @@ def test_log_lines_are_dlloggers(trained: tuple[Path, Result]) -> None:
     assert set(steps[0]["data"]) == {"classification_loss", "dien_aux_loss", "total_loss", "samples/s"}
     epochs = [line for line in logs if len(line["step"]) == 1]
     assert [line["step"] for line in epochs] == [[1], [2]]
-    names = {"throughput", "time", "train_auc", "test_auc", "train_loss", "test_loss"}
+    names = {"throughput", "time", "train_auc", "test_auc", "test_gauc", "train_loss", "test_loss"}
     assert set(epochs[0]["data"]) == names | {"latency_mean", "latency_p90", "latency_p95", "latency_p99"}
     assert logs[-1]["step"] == []
-    assert set(logs[-1]["data"]) == {"time_to_train", "train_auc", "test_auc", "train_loss", "test_loss"}
+    summary = {"time_to_train", "train_auc", "test_auc", "test_gauc", "train_loss", "test_loss"}
+    assert set(logs[-1]["data"]) == summary
 
 
 def test_the_checkpoint_folder_is_enough(trained: tuple[Path, Result], tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_the_checkpoint_folder_is_enough(trained: tuple[Path, Result], tmp_path:
     assert checkpoint.restore_model().served[0].name == "user_id"
 
 
-def test_defect_7_resuming_twice_goes_on_at_the_right_epoch(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_defect_07_resuming_twice_goes_on_at_the_right_epoch(tiny_dataset: Path, tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     for epochs, expected in ((1, [1]), (2, [2]), (4, [3, 4])):
         resume = () if epochs == 1 else ("--load_checkpoint_path", checkpoints)
@@ -117,7 +118,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tiny_dataset: Path, t
 
 
 @pytest.mark.parametrize("batch", [1, 600, 131072])
-def test_defects_4_and_11_batch_of_one_and_runs_of_few_steps(write_dataset, tmp_path: Path, batch: int) -> None:
+def test_defect_04_and_11_batch_of_one_and_runs_of_few_steps(write_dataset, tmp_path: Path, batch: int) -> None:
     dataset = write_dataset(train_rows=12, test_rows=4, longest=5)
     result = train(dataset, tmp_path, "--global_batch_size", batch, "--epochs", 1)
     assert "| 1 | 12 |" in result.stdout
@@ -219,3 +220,17 @@ def test_an_unknown_id_in_the_data_stops_the_run(write_dataset, columns_of, writ
     write_records(dataset / "test.tfrecord", columns)
     with pytest.raises(DataError, match=r"test\.tfrecord, row 7: feature user_id: got id 51, expected 0\.\.50"):
         train(dataset, tmp_path, "--epochs", 1)
+
+
+def test_an_epoch_of_several_passes_and_a_falling_schedule(write_dataset, tmp_path: Path) -> None:
+    """Two passes of 100 rows in batches of 64: the second pass starts a batch of its own."""
+    dataset = write_dataset(train_rows=100, test_rows=10, history=30, longest=5)
+    options = ("--long_seq_length", 20, "--global_batch_size", 64, "--epochs", 1, "--repeat_count", 2)
+    result = train(dataset, tmp_path, *options, "--lr_schedule", "cosine", "--no_shuffle")
+    assert "| 1 | 200 |" in result.stdout
+    steps = [line["step"] for line in log_lines(tmp_path) if line["type"] == "LOG" and len(line["step"]) == 2]
+    assert steps == [[1, 1], [1, 2], [1, 3], [1, 4]]
+    spec = dataset / "feature_spec.yaml"
+    spec.write_text(spec.read_text().replace("rows:", "other:"))
+    with pytest.raises(SettingsError, match="lr_schedule: got cosine, but the number of training rows is unknown"):
+        train(dataset, tmp_path, *options, "--lr_schedule", "cosine")

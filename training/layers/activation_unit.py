@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import tensorflow as tf
 
-from training.layers.dense import Dense, glorot_uniform
-
-HIDDEN = (80, 40)
+from training.layers.dense import Dense, affine, glorot_uniform
+from training.layers.runs import Runs
+from training.native.activation_unit import activation_unit_scores, fits_activation_unit
 
 
 class ActivationUnit(tf.Module):
-    """a_t = MLP([i, t, i − t, i∘t]) with 80 and 40 sigmoid units: items [B, T, D], target [B, D] -> scores [B, T].
+    """a_t = MLP([i, t, i − t, i∘t]) with sigmoid units: items [U, T, D], target [B, D] -> scores [B, T].
 
-    [i, t, i−t, i∘t]·W = i·(W₁+W₃) + t·(W₂−W₃) + (i∘t)·W₄, so the target's share is computed once per row
-    and the rest is two products of width D per step instead of one of width 4D. Unlike the paper, no outer
-    product, and sigmoids instead of PReLU, as in the reference.
+    runs: which rows share a history. mask [B, T]: the real steps; scores elsewhere mean nothing.
+    [i, t, i−t, i∘t]·W = i·(W₁+W₃) + t·(W₂−W₃) + (i∘t)·W₄: the target's share is computed once per row, the item's
+    once per run of rows with the same history, and only (i∘t)·W₄ once per step and row.
+    Unlike the paper, no outer product, and sigmoids instead of PReLU, as in the reference.
     """
 
-    def __init__(self, dim: int, name: str) -> None:
+    def __init__(self, dim: int, hidden: Sequence[int], native: bool, name: str) -> None:
         super().__init__(name)
-        self.kernel = tf.Variable(glorot_uniform((4 * dim, HIDDEN[0])), name="kernel")
-        self.bias = tf.Variable(tf.zeros([HIDDEN[0]]), name="bias")
-        self.hidden = Dense(HIDDEN[0], HIDDEN[1], "hidden")
-        self.head = Dense(HIDDEN[1], 1, "head")
+        self.native = native and fits_activation_unit(dim, hidden)
+        self.kernel = tf.Variable(glorot_uniform((4 * dim, hidden[0])), name="kernel")
+        self.bias = tf.Variable(tf.zeros([hidden[0]]), name="bias")
+        self.hidden = [Dense(a, b, f"hidden_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
+        self.head = Dense(hidden[-1], 1, "head")
+        self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))  # a step
 
-    def __call__(self, items: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        w_item, w_target, w_difference, w_product = tf.split(tf.cast(self.kernel, items.dtype), 4, axis=0)
-        per_row = tf.matmul(target, w_target - w_difference) + tf.cast(self.bias, items.dtype)
-        per_step = tf.concat([items, items * target[:, tf.newaxis]], axis=-1)
-        x = tf.tensordot(per_step, tf.concat([w_item + w_difference, w_product], axis=0), 1)
+    def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: Runs, mask: tf.Tensor) -> tf.Tensor:
+        w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
+        per_row = affine(target, w_target - w_difference, self.bias, self.native)
+        per_step = affine(items, w_item + w_difference)
+        if self.native:
+            first, head = self.hidden[0], self.head
+            weights = (w_product, first.kernel, first.bias, tf.squeeze(head.kernel, axis=1))
+            scores = activation_unit_scores(items, per_step, target, per_row, weights, runs.run_of_row, mask)
+            return scores + head.bias
+        items, per_step = runs.to_rows(items), runs.to_rows(per_step)
+        x = per_step + affine(items * target[:, tf.newaxis], w_product)
         x = tf.sigmoid(x + per_row[:, tf.newaxis])
-        x = tf.sigmoid(self.hidden(x))
+        for dense in self.hidden:
+            x = tf.sigmoid(dense(x))
         return tf.squeeze(self.head(x), axis=-1)

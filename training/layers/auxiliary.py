@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import tensorflow as tf
 
-from training.layers.dense import Dense, PReLU, glorot_uniform
+from training.layers.dense import Dense, PReLU, affine, glorot_uniform
 
 
 class AuxiliaryNetwork(tf.Module):
@@ -16,31 +16,37 @@ class AuxiliaryNetwork(tf.Module):
     The product h·W of the first layer is the same for the positive and the negative item and is computed once.
     """
 
-    def __init__(self, state_dim: int, item_dim: int, hidden: Sequence[int], name: str) -> None:
+    def __init__(self, state_dim: int, item_dim: int, hidden: Sequence[int], native: bool, name: str) -> None:
         super().__init__(name)
+        self.native = native
         self.state_kernel = tf.Variable(glorot_uniform((state_dim, hidden[0])), name="state_kernel")
         self.item_kernel = tf.Variable(glorot_uniform((item_dim, hidden[0])), name="item_kernel")
         self.bias = tf.Variable(tf.zeros([hidden[0]]), name="bias")
-        self.hidden = [Dense(a, b, f"dense_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
-        self.activations = [PReLU(width, f"prelu_{i}") for i, width in enumerate(hidden)]
+        self.hidden = [Dense(a, b, f"dense_{i}", native) for i, (a, b) in enumerate(pairwise(hidden))]
+        self.activations = [PReLU(width, f"prelu_{i}", native) for i, width in enumerate(hidden)]
         self.head = Dense(hidden[-1], 1, "head")
+        per_item = item_dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))
+        self.multiply_adds = state_dim * hidden[0] + 2 * per_item  # a step
 
-    def loss(self, states: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def loss(
+        self, states: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, mask: tf.Tensor, rows: tf.Tensor
+    ) -> tf.Tensor:
         """Mean binary cross-entropy over the real steps, positive and negative together; float32 scalar.
 
-        states: h_1..h_{S−1} [B, S−1, H]. positive, negative: the items of steps 2..S [B, S−1, D].
-        mask: [B, S−1] bool, true where step t+1 is real. Computed on logits, so no score gives NaN.
+        states: h_1..h_S [U, S, H]. positive, negative: the item of the step after each [U, S, D].
+        mask: [U, S] bool, true where the step after is real, so never at the last. rows: [U], in how many rows each
+        history stands; the mean is over rows. Computed on logits, so no score gives NaN.
         """
-        from_state = tf.tensordot(states, tf.cast(self.state_kernel, states.dtype), 1)
+        from_state = affine(states, self.state_kernel, self.bias, self.native)
         losses = tf.nn.softplus(-self._logits(from_state, positive)) + tf.nn.softplus(
             self._logits(from_state, negative)
         )
-        weights = tf.cast(mask, tf.float32)
+        weights = tf.cast(mask, tf.float32) * tf.cast(rows, tf.float32)[:, tf.newaxis]
         return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
 
     def _logits(self, from_state: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        x = from_state + tf.tensordot(items, tf.cast(self.item_kernel, items.dtype), 1)
-        x = self.activations[0](x + tf.cast(self.bias, x.dtype))
+        x = from_state + affine(items, self.item_kernel)
+        x = self.activations[0](x)
         for dense, activation in zip(self.hidden, self.activations[1:], strict=True):
             x = activation(dense(x))
         return tf.squeeze(self.head(tf.cast(x, tf.float32)), axis=-1)

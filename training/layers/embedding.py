@@ -8,8 +8,8 @@ import tensorflow as tf
 class EmbeddingTable(tf.Module):
     """ids [...] -> vectors [..., D].
 
-    The table has C + 1 rows, U(±1/√rows). Row 0 is zero, and is made zero again after each training step.
-    The reference leaves it random; here an unknown user or item adds nothing instead of noise.
+    The table has C + 1 rows, U(±1/√rows). Row 0 is zero and stays so: the training step drops its gradient. The
+    reference leaves it random; here an unknown user or item adds nothing instead of noise.
     """
 
     def __init__(self, cardinality: int, dim: int, name: str) -> None:
@@ -21,11 +21,7 @@ class EmbeddingTable(tf.Module):
         self.table = tf.Variable(tf.concat([tf.zeros([1, dim]), known], axis=0), name="table")
 
     def __call__(self, ids: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        return tf.cast(tf.gather(self.table, ids), dtype)
-
-    def reset_padding(self) -> None:
-        """Row 0 to zeros."""
-        self.table.scatter_update(tf.IndexedSlices(tf.zeros([1, self.table.shape[1]]), tf.constant([0])))
+        return tf.cast(tf.gather(self.table.read_value(), ids), dtype)
 
 
 def unknown_to_padding(ids: tf.Tensor, cardinality: int) -> tf.Tensor:

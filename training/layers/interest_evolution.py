@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from training.layers.activation_unit import ActivationUnit
-from training.layers.attention import masked_softmax
 from training.layers.dense import Dense, PReLU
 from training.layers.gru import Gru
-
-
-class Evolution(NamedTuple):
-    """interest: last AUGRU state [B, H]. states: GRU states [B, S, H], the auxiliary loss's input."""
-
-    interest: tf.Tensor
-    states: tf.Tensor
+from training.layers.history import masked_softmax
+from training.layers.runs import Runs, every_row
 
 
 class InterestEvolution(tf.Module):
-    """GRU over the items, attention of the target on its states, AUGRU steered by the attention.
+    """GRU over the items, attention of the target on its states, AUGRU steered by the attention. H units.
 
-    items [B, S, D], target [B, D], mask [B, S] -> Evolution with H units. The target is mapped to H
-    by Dense + PReLU before it meets the states.
+    The target is mapped to H by Dense + PReLU before it meets the states. masked: padded steps leave both RNNs'
+    states as they are; the reference lets padding run through them. form: of the AUGRU.
     """
 
-    def __init__(self, item_dim: int, units: int, name: str) -> None:
+    def __init__(
+        self, item_dim: int, units: int, unit_dims: Sequence[int], form: str, masked: bool, native: bool, name: str
+    ) -> None:
         super().__init__(name)
-        self.extractor = Gru(item_dim, units, "extractor")
-        self.target_dense = Dense(item_dim, units, "target_dense")
-        self.target_prelu = PReLU(units, "target_prelu")
-        self.activation_unit = ActivationUnit(units, "activation_unit")
-        self.evolver = Gru(units, units, "evolver")
+        self.masked = masked
+        self.extractor = Gru(item_dim, units, "extractor", native=native)
+        self.target_dense = Dense(item_dim, units, "target_dense", native)
+        self.target_prelu = PReLU(units, "target_prelu", native)
+        self.activation_unit = ActivationUnit(units, unit_dims, native, "activation_unit")
+        self.evolver = Gru(units, units, "evolver", form, native)
+        steps = (self.extractor.cell, self.activation_unit, self.evolver.cell)
+        self.multiply_adds = sum(layer.multiply_adds for layer in steps)  # a step
 
-    def __call__(self, items: tf.Tensor, target: tf.Tensor, mask: tf.Tensor) -> Evolution:
-        states = tf.stack(self.extractor(items, mask), axis=1)
+    def extract(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Item vectors [U, S, D], mask [U, S] of U different histories -> GRU states [U, S, H]."""
+        projected = self.extractor.cell.project(items)
+        return self.extractor(projected, every_row(tf.shape(items)[0]), self._steps(mask))
+
+    def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: Runs) -> tf.Tensor:
+        """states [U, S, H], mask [B, S], target [B, D] -> the last AUGRU state, the interest [B, H]."""
         query = self.target_prelu(self.target_dense(target))
-        attention = masked_softmax(self.activation_unit(states, query), mask)
-        evolved = self.evolver(states, mask, tf.cast(attention, states.dtype))
-        return Evolution(evolved[-1], states)
+        attention = masked_softmax(self.activation_unit(states, query, runs, mask), mask)
+        projected = self.evolver.cell.project(states)
+        return self.evolver(projected, runs, self._steps(mask), tf.cast(attention, states.dtype), last_only=True)
+
+    def _steps(self, mask: tf.Tensor) -> tf.Tensor:
+        return mask if self.masked else tf.ones_like(mask)

@@ -13,15 +13,16 @@ from training.layers.dense import Dense, PReLU
 class ClassifierMlp(tf.Module):
     """[Dense, PReLU] per hidden width, dropout after the last, Dense(1) in float32. [B, in] -> logit [B].
 
-    dropout_rate: share of hidden units dropped in training; 0 or less disables it.
+    dropout_rate: share of hidden units dropped in training; 0 or less disables it. native: compiled kernels.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int], dropout_rate: float, name: str) -> None:
+    def __init__(self, inputs: int, hidden: Sequence[int], dropout_rate: float, native: bool, name: str) -> None:
         super().__init__(name)
-        self.hidden = [Dense(a, b, f"dense_{i}") for i, (a, b) in enumerate(pairwise([inputs, *hidden]))]
-        self.activations = [PReLU(width, f"prelu_{i}") for i, width in enumerate(hidden)]
+        self.hidden = [Dense(a, b, f"dense_{i}", native) for i, (a, b) in enumerate(pairwise([inputs, *hidden]))]
+        self.activations = [PReLU(width, f"prelu_{i}", native) for i, width in enumerate(hidden)]
         self.head = Dense(hidden[-1], 1, "head")
         self.dropout_rate = dropout_rate
+        self.multiply_adds = sum(d.multiply_adds for d in (*self.hidden, self.head))
 
     def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         for dense, activation in zip(self.hidden, self.activations, strict=True):

@@ -1,25 +1,34 @@
-"""Soft search of SIM: the K history items that fit the target best (Pi et al. 2020, eq. (2) and section 3.2)."""
+"""Which history steps SIM's search unit hands on (Pi et al. 2020, section 3.2): soft by score, hard by category."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
-
-class Selected(NamedTuple):
-    """items [B, K, D]; mask [B, K], true where a real item was selected, not padding."""
-
-    items: tf.Tensor
-    mask: tf.Tensor
+from training.native.selection import native_top_k_mask
 
 
-def select_top_k(scores: tf.Tensor, items: tf.Tensor, mask: tf.Tensor, k: int) -> Selected:
-    """The k items with the highest scores; padding only where fewer than k are real.
+def top_k_mask(scores: tf.Tensor, mask: tf.Tensor, k: int, native: bool = False) -> tf.Tensor:
+    """True at the k real steps with the highest scores, at all real steps where there are fewer. bool [B, L].
 
-    scores: [B, L]. items: [B, L, D]. mask: [B, L] bool. k is cut to L, so histories shorter than k work.
-    The mask of the result is gathered, not derived from scores: a real item whose weight underflows stays.
+    scores: float32 [B, L], without gradient. mask: bool [B, L], true at real steps. Of equal scores the earlier
+    step comes first. The selection rests on the mask, not on the size of a score: a real item whose score underflows
+    is still real. native: the compiled kernel.
     """
-    ranked = tf.where(mask, tf.cast(scores, tf.float32), tf.float32.min)
-    indices = tf.math.top_k(ranked, k=min(k, int(items.shape[1])), sorted=False).indices
-    return Selected(tf.gather(items, indices, batch_dims=1), tf.gather(mask, indices, batch_dims=1))
+    steps = int(scores.shape[1])
+    if k >= steps:
+        return mask
+    if native:
+        return native_top_k_mask(scores, mask, k)
+    ranked = tf.where(mask, tf.cast(scores, tf.float32), -float("inf"))
+    chosen = tf.math.top_k(ranked, k=k, sorted=False).indices
+    rows = tf.shape(scores)[0]
+    flat = tf.reshape(chosen + steps * tf.range(rows)[:, tf.newaxis], [-1])
+    hits = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, rows * steps)
+    return (tf.reshape(hits, [rows, steps]) > 0) & mask
+
+
+def same_category_mask(target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor, k: int) -> tf.Tensor:
+    """Hard search: the newest k real steps of the target's category. target [B], history [B, L] ids -> bool [B, L]."""
+    same = mask & (history == target[:, tf.newaxis])
+    newer = tf.cumsum(tf.cast(same, tf.int32), axis=1, reverse=True)
+    return same & (newer <= k)

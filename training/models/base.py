@@ -28,22 +28,27 @@ class CtrModel(tf.Module):
     served: the features that scoring needs, in the order of the signature.
     trained: all features that `loss_terms` needs, label excepted.
     label: the name of the label feature.
+    user: the name of the feature whose rows belong together in per-user metrics; None if there is none.
     dtype: what it computes in; variables are float32.
-    Scalar features are [B], histories [B, T]; ids are int32.
+    Scalar features are [B], histories [B, T]; ids are int32, numbers float32.
     """
 
     dtype: tf.DType
     served: tuple[Feature, ...]
     trained: tuple[Feature, ...]
     label: str
+    user: str | None
 
     @abstractmethod
     def call(self, features: Features, training: bool) -> tf.Tensor:
         """Logits [B], float32. All that is exported."""
 
-    def after_step(self) -> None:
-        """Called in the graph after each update of the weights, for what must hold of them; nothing by default."""
-        return
+    @abstractmethod
+    def multiply_adds(self, training: bool) -> int:
+        """Of one row's forward pass, in matrix products and attention; training: with what only the losses need.
+
+        The plain count: what rows with the same history share is counted for each of them.
+        """
 
     @abstractmethod
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:

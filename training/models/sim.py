@@ -1,8 +1,7 @@
-"""SIM, Search-based Interest Model (Pi et al. 2020, arXiv 2006.05639), in the form of NVIDIA's reference.
+"""SIM, Search-based Interest Model (Pi et al. 2020, arXiv 2006.05639).
 
-Stage one (GSU) attends to the long part of the history and is trained by its own classifier. Its scores
-select K items; stage two (ESU) attends to those and runs DIEN over the short part. Only stage two scores.
-Against the paper: soft search only, no multi-head attention, no time intervals, no W_a and W_b.
+Stage one (GSU) attends to the long part of the history and is trained by its own classifier. Its search selects K
+items; stage two (ESU) attends to those and runs DIEN over the short part. Only stage two scores.
 """
 
 from __future__ import annotations
@@ -12,124 +11,126 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from training.errors import SettingsError
-from training.feature_spec import Feature, FeatureSpec, FeatureSpecError
-from training.layers.attention import attend, dot_scores, masked_mean
-from training.layers.auxiliary import AuxiliaryNetwork
-from training.layers.embedding import EmbeddingTable
-from training.layers.interest_evolution import InterestEvolution
+from training.feature_spec import FeatureSpec
+from training.layers.dense import glorot_uniform
+from training.layers.history import History, masked_softmax, mean_weights, stack_queries
 from training.layers.mlp import ClassifierMlp
-from training.layers.selection import select_top_k
-from training.models.base import CtrModel, Features, Loss
-from training.models.sim_channels import sim_channel_problems
+from training.layers.selection import same_category_mask, top_k_mask
+from training.layers.time_intervals import TimeIntervals
+from training.models.base import Features, Loss
+from training.models.behaviour_model import binary_cross_entropy
+from training.models.short_interest import ShortHistoryModel, ShortInterest
 from training.settings import ModelSettings
-
-UNITS_PER_DIM = 6  # the RNNs' width in units of the embedding width, as in the reference
-SHORT_STEPS_FOR_AUXILIARY = 2  # the auxiliary loss needs a next step
 
 
 class _Forward(NamedTuple):
-    stage_one_logit: tf.Tensor  # [B]
+    stage_one_logit: tf.Tensor | None  # [B]; None under hard search, which has nothing to train
     stage_two_logit: tf.Tensor  # [B]
-    states: tf.Tensor  # [B, S, H]
-    short_items: tf.Tensor  # [B, S, D]
+    short: ShortInterest
 
 
-class Model(CtrModel):
-    """Channels: label, user_features, target_item_features, positive_history (served), negative_history (training).
+class _Search(NamedTuple):
+    pooled: tf.Tensor | None  # [B, D] of the GSU
+    attended: tf.Tensor  # [B, D'] of the ESU
+    average: tf.Tensor  # [B, D']
 
-    The i-th features of target_item_features, positive_history and negative_history share table i.
+
+class Model(ShortHistoryModel):
+    """target ‖ searched ‖ mean of the selected ‖ interest ‖ user -> stage_two_mlp_dims -> 1.
+
+    Options of the paper: `search hard` (the target's category, the last of the target's features, section 3.2),
+    `search_projection` (W_a and W_b of eq. (2)), `history_attention multi_head` and `time_intervals` (eq. (4)-(5)).
     """
 
-    def __init__(self, spec: FeatureSpec, settings: ModelSettings, compute_dtype: tf.DType) -> None:
-        super().__init__("sim")
-        self._bind_features(spec)
-        self.dtype = compute_dtype
-        self.k = settings.k
-        self.long_steps = settings.long_seq_length
-        short_steps = self._positive[0].dimensions[0] - self.long_steps
-        if short_steps < SHORT_STEPS_FOR_AUXILIARY:
+    def __init__(self, spec: FeatureSpec, settings: ModelSettings, compute_dtype: tf.DType, native: bool) -> None:
+        super().__init__(spec, settings, compute_dtype, native, True, settings.time_intervals)
+        if settings.time_intervals and settings.history_attention in ("dot", "activation_unit"):
             raise SettingsError(
-                f"long_seq_length: got {self.long_steps} of a history of {self._positive[0].dimensions[0]} steps; "
-                f"expected at most {self._positive[0].dimensions[0] - SHORT_STEPS_FOR_AUXILIARY}, "
-                "so that a short part is left. Lower long_seq_length."
+                f"history_attention: got {settings.history_attention} with time_intervals; expected bilinear or "
+                "multi_head, whose queries may be wider than the target"
             )
-        dim = settings.embedding_dim
-        item_dim, user_dim, units = dim * len(self._target), dim * len(self._user), UNITS_PER_DIM * dim
-        self.user_tables = [_table(f, dim, f"user_table_{i}") for i, f in enumerate(self._user)]
-        self.item_tables = [_table(f, dim, f"item_table_{i}") for i, f in enumerate(self._target)]
-        rate = settings.dropout_rate
-        self.stage_one = ClassifierMlp(2 * item_dim + user_dim, settings.stage_one_mlp_dims, rate, "stage_one")
-        self.evolution = InterestEvolution(item_dim, units, "evolution")
-        self.auxiliary = AuxiliaryNetwork(units, item_dim, settings.aux_mlp_dims, "auxiliary")
-        self.stage_two = ClassifierMlp(3 * item_dim + units + user_dim, settings.stage_two_mlp_dims, rate, "stage_two")
+        self.build_short()
+        self.long_steps = settings.long_seq_length
+        dim, rate = settings.embedding_dim, settings.dropout_rate
+        self.times = TimeIntervals(dim, "time_intervals") if settings.time_intervals else None
+        history_dim = self.item_dim + (dim if settings.time_intervals else 0)
+        if settings.search == "soft":
+            width = 2 * self.item_dim + self.user_dim
+            self.stage_one = ClassifierMlp(width, settings.stage_one_mlp_dims, rate, self.has_kernels, "stage_one")
+        if settings.search == "soft" and settings.search_projection:
+            shape = (self.item_dim, self.item_dim)
+            self.w_a = tf.Variable(glorot_uniform(shape), name="w_a")
+            self.w_b = tf.Variable(glorot_uniform(shape), name="w_b")
+        self.search_unit = self.attention(history_dim, self.long_steps)
+        width = self.item_dim + 2 * history_dim + self.units + self.user_dim
+        self.stage_two = ClassifierMlp(width, settings.stage_two_mlp_dims, rate, self.has_kernels, "stage_two")
 
     def call(self, features: Features, training: bool) -> tf.Tensor:
         return self._forward(features, training).stage_two_logit
 
+    def multiply_adds(self, training: bool) -> int:
+        count = self.short_multiply_adds(training) + self.search_unit.multiply_adds + self.stage_two.multiply_adds
+        if self.settings.search == "soft":
+            count += 2 * self.long_steps * self.item_dim + (self.stage_one.multiply_adds if training else 0)
+        return int(count)
+
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
-        """total = ½·(BCE_stage_one + BCE_stage_two) + auxiliary."""
-        out = self._forward(features, training=True)
-        after_first = slice(self.long_steps + 1, None)
-        auxiliary = self.auxiliary.loss(
-            out.states[:, :-1],
-            out.short_items[:, 1:],
-            self._items(self._negative, features, after_first),
-            tf.minimum(features[self._positive[0].name], features[self._negative[0].name])[:, after_first] > 0,
-        )
-        stage_one = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(label, out.stage_one_logit))
-        stage_two = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(label, out.stage_two_logit))
-        classification = 0.5 * (stage_one + stage_two)
+        """total = w₁·BCE_stage_one + w₂·BCE_stage_two + aux_loss_weight·auxiliary."""
+        out, s = self._forward(features, training=True), self.settings
+        classification = s.stage_two_loss_weight * binary_cross_entropy(label, out.stage_two_logit)
+        if out.stage_one_logit is not None:
+            classification += s.stage_one_loss_weight * binary_cross_entropy(label, out.stage_one_logit)
+        auxiliary = s.aux_loss_weight * self.auxiliary_loss(features, out.short)
         total = classification + auxiliary
         terms = {"classification_loss": classification, "dien_aux_loss": auxiliary, "total_loss": total}
         return Loss(terms, total, out.stage_two_logit)
 
-    def after_step(self) -> None:
-        for table in (*self.user_tables, *self.item_tables):
-            table.reset_padding()
-
     def _forward(self, features: Features, training: bool) -> _Forward:
-        long, short = slice(self.long_steps), slice(self.long_steps, None)
-        mask = features[self._positive[0].name] > 0  # [B, T]
-        long_mask, short_mask = mask[:, long], mask[:, short]
-        target = self._items(self._target, features)  # [B, D]
-        long_items = self._items(self._positive, features, long)  # [B, L, D]
-        short_items = self._items(self._positive, features, short)  # [B, S, D]
-        user = tf.concat(
-            [t(features[f.name], self.dtype) for t, f in zip(self.user_tables, self._user, strict=True)], 1
+        target, user = self.target_items(features), self.users(features)
+        found = self._search(features, target)
+        stage_one_logit = None
+        if found.pooled is not None:
+            stage_one_logit = self.stage_one(tf.concat([target, found.pooled, user], axis=1), training)
+        short = self.short_interest(features, target)
+        joined = tf.concat([target, found.attended, found.average, short.interest, user], axis=1)
+        return _Forward(stage_one_logit, self.stage_two(joined, training), short)
+
+    def _search(self, features: Features, target: tf.Tensor) -> _Search:
+        long = slice(self.long_steps)
+        mask = self.real_steps(features, long)
+        history = self._long_history(features, long)
+        if self.settings.search == "hard":
+            fits = self.search_unit.scores(target, history, mask)
+            category = features[self._target[-1].name], features[self._positive[-1].name][:, long]
+            selected = same_category_mask(*category, mask, self.settings.k)
+            weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
+            attended, average = tf.split(history.pool(stack_queries(weights)), [self.search_unit.queries, 1], axis=1)
+            return _Search(None, self.search_unit.join(attended), tf.squeeze(average, 1))
+        relevance = history.scores(self._search_query(target, history.width))  # [B, 1, L]
+        is_same = self.search_unit.kind == "dot" and not self.settings.search_projection
+        fits = self.search_unit.scores(target, history, mask, relevance if is_same else None)  # [B, Q, L]
+        relevance = tf.squeeze(relevance, 1)
+        selected = top_k_mask(tf.stop_gradient(relevance), mask, self.settings.k, self.has_kernels)
+        weights = [
+            self.search_unit.weights(fits, selected),
+            mean_weights(selected)[:, tf.newaxis],
+            masked_softmax(relevance, mask)[:, tf.newaxis],
+        ]
+        queries = [self.search_unit.queries, 1, 1]
+        attended, average, pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
+        return _Search(
+            tf.squeeze(pooled, 1)[:, : self.item_dim], self.search_unit.join(attended), tf.squeeze(average, 1)
         )
 
-        scores = dot_scores(target, long_items)  # [B, L]
-        pooled = attend(scores, long_items, long_mask)
-        stage_one_logit = self.stage_one(tf.concat([target, pooled, user], axis=1), training)
+    def _search_query(self, target: tf.Tensor, width: int) -> tf.Tensor:
+        """[B, 1, D']: what the GSU compares with each item, r = (W_b e_i)·(W_a e_t); zeros where the item has time."""
+        if self.settings.search_projection:
+            target = tf.matmul(target, tf.cast(self.w_a, target.dtype))
+            target = tf.matmul(target, tf.cast(self.w_b, target.dtype), transpose_b=True)
+        return tf.pad(target, [[0, 0], [0, width - self.item_dim]])[:, tf.newaxis]
 
-        selected = select_top_k(scores, long_items, long_mask, self.k)
-        searched = attend(dot_scores(target, selected.items), selected.items, selected.mask)
-        average = masked_mean(selected.items, selected.mask)
-        interest, states = self.evolution(short_items, target, short_mask)
-        joined = tf.concat([target, searched, average, interest, user], axis=1)
-        return _Forward(stage_one_logit, self.stage_two(joined, training), states, short_items)
-
-    def _items(self, features: tuple[Feature, ...], values: Features, steps: slice | None = None) -> tf.Tensor:
-        """Item vectors: the item features' embeddings side by side. [B] -> [B, D], [B, T] -> [B, steps, D].
-
-        Padded steps are not zeroed here: every use of a history masks it. Steps are cut from the ids, which
-        have no gradient, because the gradient of a cut through the vectors is the costliest operation of a step.
-        """
-        ids = [values[f.name] if steps is None else values[f.name][:, steps] for f in features]
-        return tf.concat([table(i, self.dtype) for table, i in zip(self.item_tables, ids, strict=True)], axis=-1)
-
-    def _bind_features(self, spec: FeatureSpec) -> None:
-        problems = sim_channel_problems(spec)
-        if problems:
-            raise FeatureSpecError(str(spec.base_dir), problems)
-        self._user = spec.channel("user_features")
-        self._target = spec.channel("target_item_features")
-        self._positive = spec.channel("positive_history")
-        self._negative = spec.channel("negative_history")
-        self.served = (*self._user, *self._target, *self._positive)
-        self.trained = (*self.served, *self._negative)
-        self.label = spec.channels["label"][0]
-
-
-def _table(feature: Feature, dim: int, name: str) -> EmbeddingTable:
-    return EmbeddingTable(feature.cardinality or 0, dim, name)
+    def _long_history(self, features: Features, long: slice) -> History:
+        if self.times is None:
+            return self.history(features, long)
+        when, history_times = (features[f.name] for f in self._times)
+        return self.history(features, long, [(self.times.table, self.times.buckets(when, history_times[:, long]))])

@@ -14,7 +14,7 @@ from training.preprocessing.parquet_output import write_metadata, write_parts
 from training.preprocessing.raw_amazon import find_raw_file
 from training.preprocessing.raw_lines import FileAccount
 from training.preprocessing.read_ahead import read_ahead
-from training.preprocessing.samples import TEST, TRAIN, SampleRules, blocks, target_positions
+from training.preprocessing.samples import ROWS_PER_GROUP, TRAIN, SampleRules, blocks, target_positions
 from training.preprocessing.stages import Stages
 from training.preprocessing.summary import table, timing_rows
 
@@ -56,8 +56,7 @@ class PreprocessResult:
             ("items", kept.item_count),
             ("categories", kept.categories),
             ("interactions", len(kept.items)),
-            ("train rows", self.rows[TRAIN]),
-            ("test rows", self.rows[TEST]),
+            *((f"{split} rows", count) for split, count in self.rows.items()),
             ("dropped: users with too few interactions", dropped.users),
             ("dropped: their interactions", dropped.interactions),
             ("dropped: items that only they had", dropped.items),
@@ -96,7 +95,7 @@ def _read(
         reviews.check_share(options.max_malformed_share)
         with stages.stage("number and sort", "interactions"):
             store.number(options.shortest_sequence_for_user)
-            interactions, dropped = store.interactions(), store.dropped()
+            interactions, dropped = store.interactions(options.rules.timestamps), store.dropped()
     shutil.rmtree(work)
     return interactions, dropped
 
@@ -107,9 +106,9 @@ def _write(
     rows = {}
     with stages.stage("prepare negatives", "interactions"):
         sampler = NegativeSampler(interactions, options.negative_sampling)
-    for split in (TRAIN, TEST):
-        expected = 2 * len(target_positions(interactions, split, options.rules))
-        if not expected:
+    for split in options.rules.splits:
+        expected = ROWS_PER_GROUP * len(target_positions(interactions, split, options.rules))
+        if not expected and split == TRAIN:
             raise DataError(
                 "no training rows remain: no user has enough interactions before the last one. Lower "
                 f"--shortest_sequence_for_training (got {options.rules.shortest_sequence_for_training}) or add data."

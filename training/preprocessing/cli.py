@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def generate(**options: Any) -> None:
     "--negative_sampling", type=click.Choice(["uniform", "popularity"]), default="uniform",
     help="Draw negatives from all items alike, or from the list of interactions.",
 )  # fmt: skip
+@click.option("--validation_split", is_flag=True, help="Each user's last training prefix becomes a validation row.")
+@click.option("--timestamps", is_flag=True, help="Add columns with the times of targets and positive histories.")
 @click.option("--seed", type=NOT_NEGATIVE, default=12345, help="Seed of negatives and order of rows.")
 @click.option(
     "--max_malformed_share", type=click.FloatRange(0, 1), default=0.01,
@@ -74,7 +77,7 @@ def preprocess(**options: Any) -> None:
     """Raw Amazon 2014 reviews and metadata -> Parquet.
 
     Every review is a positive interaction. A user's last item is the test target; each earlier prefix is a
-    training row. Each positive row comes with a negative one. docs/data.md has the rules.
+    training row. Each positive row is followed by a negative one. docs/data.md has the rules.
 
     \b
     Example:
@@ -83,8 +86,7 @@ def preprocess(**options: Any) -> None:
     from training.preprocessing.amazon_dataset import PreprocessOptions, preprocess_amazon
     from training.preprocessing.samples import SampleRules
 
-    rule_names = ("max_sequence_length", "shortest_sequence_for_training", "prefixes_per_user", "seed")
-    rules = SampleRules(**{name: options.pop(name) for name in rule_names})
+    rules = SampleRules(**{rule.name: options.pop(rule.name) for rule in dataclasses.fields(SampleRules)})
     result = preprocess_amazon(PreprocessOptions(rules=rules, **options))
     click.echo(result.describe())
 
@@ -95,12 +97,18 @@ def preprocess(**options: Any) -> None:
 @click.option("--number_of_user_features", type=AT_LEAST_1, default=1, help="User feature columns after the label.")
 @click.option("--max_seq_len", type=AT_LEAST_1, default=100, help="Items of history per row; shorter ones are padded.")
 @click.option("--prebatch_train_size", type=NOT_NEGATIVE, default=0, help="Rows per train record; 0: a row per record.")
-@click.option("--prebatch_test_size", type=NOT_NEGATIVE, default=0, help="Rows per test record; 0: a row per record.")
+@click.option(
+    "--prebatch_test_size", type=NOT_NEGATIVE, default=0, help="Rows per test and validation record; 0: a row."
+)
 @click.option("--train_split_dir", default="train", help="Folder of the train Parquet files.")
 @click.option("--test_split_dir", default="test", help="Folder of the test Parquet files.")
+@click.option(
+    "--validation_split_dir", default="validation", help="Folder of the validation Parquet files, if there is one."
+)
 @click.option("--metadata_file", default="metadata.json", help="File with the cardinalities.")
 @click.option("--train_output_file", default="train.tfrecord", help="Name of the train file.")
 @click.option("--test_output_file", default="test.tfrecord", help="Name of the test file.")
+@click.option("--validation_output_file", default="validation.tfrecord", help="Name of the validation file.")
 def convert(**options: Any) -> None:
     """Parquet -> TFRecord and feature_spec.yaml.
 

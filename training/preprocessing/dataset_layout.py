@@ -12,29 +12,37 @@ import numpy as np
 
 from training.errors import DataError
 
+TIME_CHANNELS = ("target_timestamp", "history_timestamps")
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column. cardinality: None for the label. is_sequence: a list per row."""
+    """One column. cardinality: None for label and times. is_sequence: a list per row. is_time: whole seconds."""
 
     name: str
     cardinality: int | None
     is_sequence: bool
+    is_time: bool = False
 
     @property
     def dtype(self) -> type[np.signedinteger]:
         """What holds its values in memory."""
-        return np.int32 if self.cardinality is None or self.cardinality < 2**31 else np.int64
+        return np.int64 if self.is_time or (self.cardinality or 0) >= 2**31 else np.int32
 
 
 @dataclass(frozen=True)
 class DatasetLayout:
-    """The columns in the file's order: label, user features, target item features, positive, negative histories."""
+    """The columns in the file's order: label, user features, target item features, positive, negative histories;
+    then, if there are any, the target's time and the positive history's times.
+
+    rows_per_group: consecutive rows that belong together and share their histories.
+    """
 
     columns: tuple[Column, ...]
     user_features: int
     item_features: int
     max_seq_len: int
+    rows_per_group: int = 1
 
     @property
     def names(self) -> list[str]:
@@ -44,19 +52,27 @@ class DatasetLayout:
         """Channel name -> feature names."""
         names, users, items = self.names, self.user_features, self.item_features
         target = 1 + users
-        return {
+        channels = {
             "label": names[:1],
             "user_features": names[1:target],
             "target_item_features": names[target : target + items],
             "positive_history": names[target + items : target + 2 * items],
-            "negative_history": names[target + 2 * items :],
+            "negative_history": names[target + 2 * items : target + 3 * items],
         }
+        times = [column.name for column in self.columns if column.is_time]
+        return channels | dict(zip(TIME_CHANNELS, ([name] for name in times), strict=False))
+
+    def same_lengths(self) -> list[list[str]]:
+        """Histories that must be equally long in each row."""
+        channels = self.channels()
+        return [channels["positive_history"] + channels.get(TIME_CHANNELS[1], []), channels["negative_history"]]
 
     def feature_spec(self, files: Mapping[str, Sequence[str]], metadata: Mapping[str, Any]) -> dict[str, Any]:
         """The four sections. files: {mapping: its TFRecord files}."""
         features: dict[str, Any] = {}
         for column in self.columns:
-            meta: dict[str, Any] = {"dtype": "bool" if column.cardinality is None else "int64"}
+            is_label = column.cardinality is None and not column.is_time
+            meta: dict[str, Any] = {"dtype": "bool" if is_label else "int64"}
             if column.cardinality is not None:
                 meta["cardinality"] = column.cardinality
             if column.is_sequence:
@@ -74,35 +90,59 @@ class DatasetLayout:
         }
 
 
+@dataclass(frozen=True)
+class ParquetMetadata:
+    """What metadata.json says. cardinalities: of the user features, then of the item features, in order.
+
+    rows_per_group: see DatasetLayout. timestamps: names of the two columns with times (target, positive history),
+    which are then the last ones; None if there are none.
+    """
+
+    cardinalities: tuple[int, ...]
+    rows_per_group: int = 1
+    timestamps: tuple[str, str] | None = None
+
+
 def layout_of(
-    names: Sequence[str], cardinalities: Sequence[int], user_features: int, max_seq_len: int, source: Path
+    names: Sequence[str], metadata: ParquetMetadata, user_features: int, max_seq_len: int, source: Path
 ) -> DatasetLayout:
-    """cardinalities: of the user features, then of the item features. Raises DataError if the columns are not
-    1 label + user features + 3 × item features."""
+    """names: of the columns of `source`. Raises DataError if they are not 1 label + user features + 3 × item features
+    (+ 2 times)."""
+    cardinalities, times = metadata.cardinalities, metadata.timestamps or ()
     item_features = len(cardinalities) - user_features
-    expected = 1 + user_features + 3 * item_features
+    expected = 1 + user_features + 3 * item_features + len(times)
     if len(names) != expected:
         raise DataError(
             f"{source}: got {len(names)} columns ({', '.join(names)}), expected {expected}: 1 label, {user_features} "
             f"user features, 3 times {item_features} item features (target, positive history, negative history; there "
-            f"are {len(cardinalities)} cardinalities). Fix the columns, --number_of_user_features or the metadata."
+            f"are {len(cardinalities)} cardinalities){', 2 with times' if times else ''}. Fix the columns, "
+            "--number_of_user_features or the metadata."
         )
     if len(set(names)) != len(names):
         raise DataError(f"{source}: got columns {', '.join(names)}; expected a different name for each. Rename them.")
+    if tuple(names[len(names) - len(times) :]) != tuple(times):
+        raise DataError(
+            f"{source}: the last columns are {', '.join(names[-2:])}, expected {', '.join(times)} (the metadata's "
+            "timestamps: target, history). Put them there."
+        )
     users, items = list(cardinalities[:user_features]), list(cardinalities[user_features:])
     sizes: list[int | None] = [None, *users, *items, *items, *items]
     scalars = 1 + user_features + item_features
-    described = zip(names, sizes, strict=True)
-    columns = tuple(Column(name, size, place >= scalars) for place, (name, size) in enumerate(described))
-    return DatasetLayout(columns, user_features, item_features, max_seq_len)
+    described = zip(names[: len(sizes)], sizes, strict=True)
+    columns = [Column(name, size, place >= scalars) for place, (name, size) in enumerate(described)]
+    columns += [
+        Column(name, None, is_sequence, is_time=True) for name, is_sequence in zip(times, (False, True), strict=False)
+    ]
+    return DatasetLayout(tuple(columns), user_features, item_features, max_seq_len, metadata.rows_per_group)
 
 
-def read_cardinalities(path: Path, user_features: int) -> list[int]:
-    """The table sizes of metadata.json in order. Raises DataError if it does not fit the seed's structure."""
+def read_metadata(path: Path, user_features: int) -> ParquetMetadata:
+    """metadata.json. Raises DataError if it does not fit the structure, naming what."""
     example = '{"cardinalities": [{"name": "uid", "value": 105925}, …]}'
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["cardinalities"]
-        values = [entry["value"] for entry in entries]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = content["cardinalities"]
+        values = tuple(entry["value"] for entry in entries)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). It must hold {example}.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -118,4 +158,18 @@ def read_cardinalities(path: Path, user_features: int) -> list[int]:
             f"{path}: got {len(values)} cardinalities, but --number_of_user_features {user_features} leaves none for "
             "item features. Add them, or lower the number."
         )
-    return values
+    rows = content.get("rows_per_group", 1)
+    if type(rows) is not int or rows < 1:
+        raise DataError(f"{path}: rows_per_group: got {rows!r}, expected a whole number >= 1")
+    return ParquetMetadata(values, rows, _timestamps(content.get("timestamps"), path))
+
+
+def _timestamps(names: Any, path: Path) -> tuple[str, str] | None:
+    if names is None:
+        return None
+    keys = ("target", "history")
+    if not isinstance(names, dict) or set(names) != set(keys) or not all(isinstance(v, str) for v in names.values()):
+        raise DataError(
+            f'{path}: timestamps: got {names!r}, expected {{"target": COLUMN, "history": COLUMN}}, or leave it out'
+        )
+    return names["target"], names["history"]

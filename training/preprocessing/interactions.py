@@ -1,7 +1,7 @@
 """All kept interactions in numbered, sorted, compact form: reading, filtering and sorting are DuckDB's, on disk.
 
 DuckDB stays within a memory limit and spills to the working folder. What comes out is held in memory:
-4 bytes per interaction, 8 per user, 4 per item.
+4 bytes per interaction (12 with its time), 8 per user, 4 per item.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ class Interactions:
 
     items [N] int32: the item of each interaction. offsets [U + 1] int64: user u has items[offsets[u-1]:offsets[u]].
     category_of [I + 1] int32: the category of each item; entry 0 is padding. categories: how many there are.
+    times_s [N] int64: when; None if nobody asked.
     """
 
     items: np.ndarray
     offsets: np.ndarray
     category_of: np.ndarray
     categories: int
+    times_s: np.ndarray | None = None
 
     @property
     def users(self) -> int:
@@ -128,20 +130,21 @@ class RawStore:
                FROM (SELECT DISTINCT category FROM items)"""
         )
 
-    def interactions(self) -> Interactions:
+    def interactions(self, with_times: bool = False) -> Interactions:
         """After number(): everything that remains, sorted."""
         lengths = self._column("SELECT CAST(interactions AS BIGINT) AS v FROM users ORDER BY id")
         category_of = self._column("SELECT c.id AS v FROM items JOIN categories c USING (category) ORDER BY items.id")
-        items = self._column(
-            """SELECT items.id AS v FROM reviews
+        items, *times = self._columns(
+            f"""SELECT items.id AS v {", reviews.time_s AS t" if with_times else ""} FROM reviews
                JOIN users USING (reviewer) JOIN items ON items.asin = reviews.asin
-               ORDER BY users.id, reviews.time_s, items.id"""
+               ORDER BY users.id, reviews.time_s, items.id"""  # noqa: S608 - our own column names
         )
         return Interactions(
-            items=items.astype(np.int32),
+            items=items.astype(np.int32, copy=False),
             offsets=np.concatenate(([0], np.cumsum(lengths))),
             category_of=np.concatenate(([0], category_of)).astype(np.int32),
             categories=int(category_of.max()),
+            times_s=times[0] if times else None,
         )
 
     def dropped(self) -> Dropped:
@@ -159,7 +162,10 @@ class RawStore:
         return int(row[0]) if row else 0
 
     def _column(self, query: str) -> np.ndarray:
-        return np.asarray(self._db.execute(query).fetchnumpy()["v"])
+        return self._columns(query)[0]
+
+    def _columns(self, query: str) -> list[np.ndarray]:
+        return [np.asarray(values) for values in self._db.execute(query).fetchnumpy().values()]
 
 
 def _batches(rows: Iterable[tuple], size: int) -> Iterator[list[tuple]]:

@@ -37,10 +37,12 @@ class NegativeSampler:
         self._slots[self._slot(self._keys)] = True
         self.seen_everything = 0
 
-    def draw(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """positions [M] of the rows' targets -> items [M] int32."""
-        drawn = self._draw(len(positions), rng)
+    def draw(self, positions: np.ndarray, rng: np.random.Generator, counts: np.ndarray | None = None) -> np.ndarray:
+        """positions [P] of the rows' targets -> items [M] int32: counts [P] for each of them, one unless given."""
         users = np.searchsorted(self._offsets, positions, side="right") - 1
+        if counts is not None:
+            users, positions = np.repeat(users, counts), np.repeat(positions, counts)
+        drawn = self._draw(len(positions), rng)
         todo = np.flatnonzero(self._seen(users, drawn, positions))
         for _ in range(ROUNDS):
             if len(todo) == 0:

@@ -36,6 +36,8 @@ class RowPlace:
 
 def check_column(column: Column, values: np.ndarray, place: RowPlace, offsets: np.ndarray | None = None) -> None:
     """Raises DataError for a label that is not 0 or 1, or an id outside 0..cardinality."""
+    if column.is_time:
+        return
     if column.cardinality is None:
         wrong = ~((values == 0) | (values == 1))
         expected = "0 or 1"
@@ -59,5 +61,5 @@ def check_lengths(offsets_of: Mapping[str, np.ndarray], place: RowPlace) -> None
             row = int(np.argmax(first != lengths))
             raise DataError(
                 f"{place.describe(name, row)}: got a history of {lengths[row]} items, but {names[0]} has {first[row]}; "
-                "expected the same length in all item features of a history"
+                "expected the same length in all features of a history"
             )

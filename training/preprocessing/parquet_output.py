@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from training.preprocessing.interactions import Interactions
-from training.preprocessing.samples import RaggedRows
+from training.preprocessing.samples import ROWS_PER_GROUP, RaggedRows
 from training.preprocessing.stages import Stage
 
 METADATA_FILE = "metadata.json"
 COMPRESSION = "zstd"
+TIMESTAMPS = {"target": "timestamp_trgt", "history": "timestamp_pos"}
 
 
 def write_parts(
@@ -41,24 +42,28 @@ def table_of(rows: RaggedRows, category_of: np.ndarray) -> Any:
     def lists(values: np.ndarray) -> Any:
         return pa.ListArray.from_arrays(offsets, pa.array(values))
 
-    return pa.table(
-        {
-            "label": rows.label,
-            "user_id": rows.user,
-            "item_id_trgt": rows.target,
-            "cat_id_trgt": category_of[rows.target],
-            "item_id_pos": lists(rows.positive),
-            "cat_id_pos": lists(category_of[rows.positive]),
-            "item_id_neg": lists(rows.negative),
-            "cat_id_neg": lists(category_of[rows.negative]),
-        }
-    )
+    columns = {
+        "label": rows.label,
+        "user_id": rows.user,
+        "item_id_trgt": rows.target,
+        "cat_id_trgt": category_of[rows.target],
+        "item_id_pos": lists(rows.positive),
+        "cat_id_pos": lists(category_of[rows.positive]),
+        "item_id_neg": lists(rows.negative),
+        "cat_id_neg": lists(category_of[rows.negative]),
+    }
+    if rows.target_time_s is not None and rows.positive_time_s is not None:
+        columns |= {TIMESTAMPS["target"]: rows.target_time_s, TIMESTAMPS["history"]: lists(rows.positive_time_s)}
+    return pa.table(columns)
 
 
 def write_metadata(folder: Path, interactions: Interactions) -> None:
-    """metadata.json: the table sizes, in the order of the columns."""
+    """metadata.json: the table sizes, in the order of the columns; how rows belong together; columns with times."""
     sizes = {"uid": interactions.users, "item": interactions.item_count, "cat": interactions.categories}
-    content = {"cardinalities": [{"name": name, "value": value} for name, value in sizes.items()]}
+    content: dict[str, Any] = {"cardinalities": [{"name": name, "value": value} for name, value in sizes.items()]}
+    content["rows_per_group"] = ROWS_PER_GROUP
+    if interactions.times_s is not None:
+        content["timestamps"] = TIMESTAMPS
     (folder / METADATA_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -90,6 +95,8 @@ class _Parts:
 
         self.close()
         path = self._folder / f"part.{self._next_part}.parquet"
-        self._writer = pq.ParquetWriter(path, schema, compression=COMPRESSION, compression_level=1)
+        self._writer = pq.ParquetWriter(
+            path, schema, compression=COMPRESSION, compression_level=1, use_dictionary=False
+        )  # of so many different ids a dictionary makes larger and slower files
         self._next_part += 1
         self._in_part = 0

@@ -12,6 +12,7 @@ import numpy as np
 from training.errors import DataError
 from training.preprocessing.dataset_layout import Column, DatasetLayout
 from training.preprocessing.parquet_checks import RowPlace, check_column, check_lengths
+from training.readers.ragged import is_list, left_padded, ragged
 
 ROWS_PER_READ = 8192
 Columns = dict[str, np.ndarray]
@@ -78,9 +79,8 @@ def _check_type(file: Path, column: Column, kind: Any) -> None:
 
     types = pa.types
     if column.is_sequence:
-        is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-        fits, expected = is_list and types.is_integer(kind.value_type), "a list of integers"
-    elif column.cardinality is None:
+        fits, expected = is_list(kind) and types.is_integer(kind.value_type), "a list of integers"
+    elif column.cardinality is None and not column.is_time:
         fits, expected = types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind), "0 or 1"
     else:
         fits, expected = types.is_integer(kind), "an integer"
@@ -95,7 +95,7 @@ def _dense(batch: Any, layout: DatasetLayout, place: RowPlace) -> Columns:
         array = batch.column(index)
         place.check_nulls(column, array)
         if column.is_sequence:
-            offsets, values = _ragged(array)
+            offsets, values = ragged(array)
             place.check_nulls(column, values, offsets)
             ids = values.to_numpy(zero_copy_only=False)
             check_column(column, ids, place, offsets)
@@ -105,29 +105,6 @@ def _dense(batch: Any, layout: DatasetLayout, place: RowPlace) -> Columns:
             scalars = array.to_numpy(zero_copy_only=False)
             check_column(column, scalars, place)
             dense[column.name] = scalars.astype(column.dtype, copy=False)
-    channels = layout.channels()
-    for history in ("positive_history", "negative_history"):
-        check_lengths({name: offsets_of[name] for name in channels[history]}, place)
-    return dense
-
-
-def _ragged(array: Any) -> tuple[np.ndarray, Any]:
-    """offsets [B + 1] from 0, and the values that they cut."""
-    import pyarrow as pa
-
-    if pa.types.is_fixed_size_list(array.type):
-        return np.arange(len(array) + 1, dtype=np.int64) * array.type.list_size, array.flatten()
-    offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-    return offsets - offsets[0], array.values.slice(offsets[0], offsets[-1] - offsets[0])
-
-
-def left_padded(values: np.ndarray, offsets: np.ndarray, length: int) -> np.ndarray:
-    """Ragged values -> [B, length]: the newest `length` of each row at the right end, 0 before them."""
-    lengths = np.diff(offsets)
-    if (lengths == length).all():
-        return values.reshape(-1, length)
-    from_end = np.arange(-length, 0)  # the last cell of a row takes its last item
-    present = from_end >= -lengths[:, None]
-    dense = np.zeros(present.shape, dtype=values.dtype)
-    dense[present] = values[(offsets[1:, None] + from_end)[present]]
+    for names in layout.same_lengths():
+        check_lengths({name: offsets_of[name] for name in names}, place)
     return dense

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from training.preprocessing.raw_lines import FileAccount, UnusableLine, parsed_l
 
 NO_CATEGORY = "no_category"
 INT64_LIMIT = 2**63
+_decode = json.JSONDecoder().raw_decode
 
 
 class Review(NamedTuple):
@@ -65,10 +67,7 @@ def read_metadata(path: Path, account: FileAccount) -> Iterator[ItemCategory]:
 
 def parse_review(line: bytes) -> Review:
     """Raises UnusableLine with the reason."""
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UnusableLine(f"not JSON: {error}") from error
+    fields = _json(line)
     if not isinstance(fields, dict):
         raise UnusableLine(f"expected a JSON object, got {type(fields).__name__}")
     time_s = fields.get("unixReviewTime")
@@ -98,9 +97,27 @@ def parse_metadata(line: bytes) -> ItemCategory:
     return ItemCategory(asin, category or NO_CATEGORY)
 
 
+def _json(line: bytes) -> Any:
+    try:
+        text = line.decode("utf-8")
+        fields, end = _decode(text)
+        if text[end:].isspace() or end == len(text):
+            return fields
+    except (ValueError, RecursionError):
+        pass  # json.loads also takes what is rare, such as a byte order mark, and says what is wrong
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UnusableLine(f"not JSON: {error}") from error
+
+
 def _literal(line: bytes) -> Any:
     try:
         text = line.decode("utf-8").strip()
+        if '"' not in text and "\\" not in text:
+            with suppress(ValueError, RecursionError):
+                # every quote then begins or ends a string, so what is JSON with the other quotes is the same literal
+                return json.loads(text.replace("'", '"'))
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError) as error:

@@ -10,26 +10,37 @@ import numpy as np
 from training.preprocessing.interactions import Interactions
 from training.preprocessing.negatives import NegativeSampler
 
-TRAIN, TEST = "train", "test"
-ROWS_PER_BLOCK = 16384  # histories of 100 make about 30 MB of columns
-_STREAM = {TRAIN: 1, TEST: 2}  # keeps the random numbers of the splits, and of the order, apart
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+ROWS_PER_GROUP = 2  # a positive row and its negative: one history, one sampled negative history, two targets
+GROUPS_PER_BLOCK = 8192  # histories of 100 make about 30 MB of columns
+_STREAM = {TRAIN: 1, TEST: 2, VALIDATION: 4}  # keeps the random numbers of the splits, and of the order, apart
 _ORDER_STREAM = 3
 
 
 @dataclass(frozen=True)
 class SampleRules:
     """max_sequence_length T: items of history per row, the newest. shortest_sequence_for_training: least history of a
-    training row. prefixes_per_user: only the last so many training prefixes; 0: all."""
+    training row. prefixes_per_user: only the last so many training prefixes; 0: all. validation_split: the last
+    training prefix of each user is for validation. timestamps: rows carry times."""
 
     max_sequence_length: int = 100
     shortest_sequence_for_training: int = 1
     prefixes_per_user: int = 0
     seed: int = 12345
+    validation_split: bool = False
+    timestamps: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (TRAIN, VALIDATION, TEST) if self.validation_split else (TRAIN, TEST)
 
 
 @dataclass(frozen=True)
 class RaggedRows:
-    """A block of B rows. offsets [B + 1]: row b has pos/neg items offsets[b]:offsets[b + 1], oldest first."""
+    """A block of B rows. offsets [B + 1]: row b has pos/neg items offsets[b]:offsets[b + 1], oldest first.
+
+    target_time_s [B] and positive_time_s (cut like positive): None without time stamps.
+    """
 
     label: np.ndarray
     user: np.ndarray
@@ -37,12 +48,15 @@ class RaggedRows:
     offsets: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
+    target_time_s: np.ndarray | None = None
+    positive_time_s: np.ndarray | None = None
 
 
 def target_positions(interactions: Interactions, split: str, rules: SampleRules) -> np.ndarray:
     """[P] positions in interactions.items of the targets of the positive rows, by user and time.
 
-    test: the last item of each user. train: each earlier item that has enough history before it.
+    test: the last item of each user. train: each earlier item that has enough history before it. validation: the
+    last of these, which train then lacks.
     """
     last = interactions.offsets[1:] - 1
     if split == TEST:
@@ -50,48 +64,50 @@ def target_positions(interactions: Interactions, split: str, rules: SampleRules)
     first = interactions.offsets[:-1] + rules.shortest_sequence_for_training
     if rules.prefixes_per_user:
         first = np.maximum(first, last - rules.prefixes_per_user)
-    counts = np.maximum(last - first, 0)
+    if split == VALIDATION:
+        return np.asarray(last[last > first] - 1)
+    counts = np.maximum(last - first - int(rules.validation_split), 0)
     return _ranges(first, counts)
-
-
-def row_order(split: str, positives: int, seed: int) -> np.ndarray:
-    """[2 P] row numbers in the order of writing: even = positive, odd = its negative. Train is shuffled as a whole."""
-    order = np.arange(2 * positives, dtype=np.int32 if 2 * positives < 2**31 else np.int64)
-    if split == TRAIN:
-        np.random.default_rng([seed, _ORDER_STREAM]).shuffle(order)
-    return order
 
 
 def blocks(
     interactions: Interactions, split: str, rules: SampleRules, sampler: NegativeSampler
 ) -> Iterator[RaggedRows]:
-    """All rows of a split. The same seed gives the same rows, however they are cut into files later."""
+    """All rows of a split, a positive and its negative after one another; train is shuffled as a whole by such groups.
+
+    The same seed gives the same rows, however they are cut into files later.
+    """
     positions = target_positions(interactions, split, rules)
-    order = row_order(split, len(positions), rules.seed)
-    for number, start in enumerate(range(0, len(order), ROWS_PER_BLOCK)):
-        rows = order[start : start + ROWS_PER_BLOCK]
+    if split == TRAIN:
+        np.random.default_rng([rules.seed, _ORDER_STREAM]).shuffle(positions)
+    for number, start in enumerate(range(0, len(positions), GROUPS_PER_BLOCK)):
         rng = np.random.default_rng([rules.seed, _STREAM[split], number])
-        yield _block(interactions, positions[rows // 2], rows % 2 == 0, rules.max_sequence_length, sampler, rng)
+        yield _block(interactions, positions[start : start + GROUPS_PER_BLOCK], rules, sampler, rng)
 
 
 def _block(
     interactions: Interactions,
     positions: np.ndarray,
-    is_positive: np.ndarray,
-    max_length: int,
+    rules: SampleRules,
     sampler: NegativeSampler,
     rng: np.random.Generator,
 ) -> RaggedRows:
     user = np.searchsorted(interactions.offsets, positions, side="right")
-    lengths = np.minimum(positions - interactions.offsets[user - 1], max_length)
-    negative_target = sampler.draw(positions, rng)
+    lengths = np.minimum(positions - interactions.offsets[user - 1], rules.max_sequence_length)
+    targets = np.stack([interactions.items[positions], sampler.draw(positions, rng)], axis=1)
+    negative = sampler.draw(positions, rng, lengths)
+    twice = np.repeat(lengths, ROWS_PER_GROUP)
+    history = _ranges(np.repeat(positions - lengths, ROWS_PER_GROUP), twice)
+    times = interactions.times_s if rules.timestamps else None
     return RaggedRows(
-        label=is_positive.astype(np.int8),
-        user=user.astype(np.int32),
-        target=np.where(is_positive, interactions.items[positions], negative_target),
-        offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
-        positive=interactions.items[_ranges(positions - lengths, lengths)],
-        negative=sampler.draw(np.repeat(positions, lengths), rng),
+        label=np.tile(np.array([1, 0], np.int8), len(positions)),
+        user=np.repeat(user.astype(np.int32), ROWS_PER_GROUP),
+        target=targets.reshape(-1),
+        offsets=np.concatenate(([0], np.cumsum(twice))).astype(np.int32),
+        positive=interactions.items[history],
+        negative=negative[_ranges(np.repeat(np.cumsum(lengths) - lengths, ROWS_PER_GROUP), twice)],
+        target_time_s=None if times is None else np.repeat(times[positions], ROWS_PER_GROUP),
+        positive_time_s=None if times is None else times[history],
     )
 
 

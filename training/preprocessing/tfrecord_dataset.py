@@ -14,7 +14,7 @@ import numpy as np
 
 from training.errors import DataError
 from training.feature_spec import FeatureSpec
-from training.preprocessing.dataset_layout import DatasetLayout, layout_of, read_cardinalities
+from training.preprocessing.dataset_layout import DatasetLayout, layout_of, read_metadata
 from training.preprocessing.output_folder import staged_folder
 from training.preprocessing.parquet_rows import Columns, column_names, part_files, read_rows, row_count
 from training.preprocessing.read_ahead import read_ahead
@@ -24,7 +24,7 @@ from training.preprocessing.tfrecord_output import TFRecordFiles, write_split
 
 KIND = "convert"
 SPEC_FILE = "feature_spec.yaml"
-TRAIN, TEST = "train", "test"
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,18 @@ class ConvertOptions:
     prebatch_test_size: int = 0
     train_split_dir: str = "train"
     test_split_dir: str = "test"
+    validation_split_dir: str = VALIDATION
     metadata_file: str = "metadata.json"
     train_output_file: str = "train.tfrecord"
     test_output_file: str = "test.tfrecord"
+    validation_output_file: str = "validation.tfrecord"
+
+    def output_file(self, split: str) -> str:
+        name: str = getattr(self, f"{split}_output_file")
+        return name
+
+    def prebatch_size(self, split: str) -> int:
+        return self.prebatch_train_size if split == TRAIN else self.prebatch_test_size
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,11 @@ def convert_parquet(options: ConvertOptions) -> ConvertResult:
     """Raises DataError for data that does not fit; then nothing is left behind."""
     source = options.amazon_dataset_path
     _check_file_names(options)
-    parts = {TRAIN: part_files(source / options.train_split_dir), TEST: part_files(source / options.test_split_dir)}
+    parts = _parts(options)
     users = options.number_of_user_features
-    cardinalities = read_cardinalities(source / options.metadata_file, users)
+    described = read_metadata(source / options.metadata_file, users)
     first = parts[TRAIN][0]
-    layout = layout_of(column_names(first), cardinalities, users, options.max_seq_len, first)
+    layout = layout_of(column_names(first), described, users, options.max_seq_len, first)
     stages = Stages()
     with staged_folder(options.tfrecord_output_dir, KIND, [source]) as staging:
         files, metadata = _write_splits(options, layout, parts, staging, stages)
@@ -76,16 +85,25 @@ def convert_parquet(options: ConvertOptions) -> ConvertResult:
     return ConvertResult(FeatureSpec.load(options.tfrecord_output_dir / SPEC_FILE), sizes, stages.seconds)
 
 
+def _parts(options: ConvertOptions) -> dict[str, list[Path]]:
+    """The Parquet files of each split; of validation only if it has a folder, or if one was asked for by name."""
+    folders = {split: options.amazon_dataset_path / getattr(options, f"{split}_split_dir") for split in SPLITS}
+    if options.validation_split_dir == VALIDATION and not folders[VALIDATION].exists():
+        del folders[VALIDATION]
+    return {split: part_files(folder) for split, folder in folders.items()}
+
+
 def _check_file_names(options: ConvertOptions) -> None:
-    names = [options.train_output_file, options.test_output_file]
-    taken = {SPEC_FILE, *(remainder_file(split) for split in (TRAIN, TEST))}
+    option_names = ", ".join(f"{split}_output_file" for split in SPLITS)
+    names = [options.output_file(split) for split in SPLITS]
+    taken = {SPEC_FILE, *(remainder_file(split) for split in SPLITS)}
     for name in names:
         if Path(name).name != name or name.startswith("."):
-            raise DataError(f"train_output_file, test_output_file: got {name!r}, expected a plain file name")
+            raise DataError(f"{option_names}: got {name!r}, expected a plain file name")
         if name in taken:
-            raise DataError(f"train_output_file, test_output_file: {name!r} is needed for another file; choose another")
+            raise DataError(f"{option_names}: {name!r} is needed for another file; choose another")
     if len(set(names)) < len(names):
-        raise DataError(f"train_output_file, test_output_file: both are {names[0]!r}; expected two names")
+        raise DataError(f"{option_names}: got {', '.join(names)}; expected different names")
 
 
 def remainder_file(split: str) -> str:
@@ -97,24 +115,19 @@ def _write_splits(
     options: ConvertOptions, layout: DatasetLayout, parts: dict[str, list[Path]], staging: Path, stages: Stages
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
     """-> files per mapping, and the specification's metadata."""
-    prebatch = {TRAIN: options.prebatch_train_size, TEST: options.prebatch_test_size}
-    names = {TRAIN: options.train_output_file, TEST: options.test_output_file}
     files, rows, checksums = {}, {}, {}
-    with stages.stage("load TensorFlow", "modules"):
-        import tensorflow  # noqa: F401 - its record writer is used below; loading takes seconds
-    for split in (TRAIN, TEST):
-        target = TFRecordFiles(staging, names[split], remainder_file(split), prebatch[split])
+    for split, sources in parts.items():
+        target = TFRecordFiles(staging, options.output_file(split), remainder_file(split), options.prebatch_size(split))
         checksum = _Checksum()
-        with stages.stage(f"convert {split}", "rows", sum(map(row_count, parts[split]))) as stage:
-            files[split], rows[split] = write_split(
-                target, checksum.over(read_ahead(_rows(parts[split], layout))), stage
-            )
+        with stages.stage(f"convert {split}", "rows", sum(map(row_count, sources))) as stage:
+            files[split], rows[split] = write_split(target, read_ahead(checksum.over(_rows(sources, layout))), stage)
         checksums[split] = checksum.value
         if not rows[split]:
-            raise DataError(f"{parts[split][0].parent}: no rows. A dataset needs at least one in each split.")
+            raise DataError(f"{sources[0].parent}: no rows. A dataset needs at least one in each split.")
     metadata = {
         "prebatch_train_size": options.prebatch_train_size,
         "prebatch_test_size": options.prebatch_test_size,
+        "rows_per_group": layout.rows_per_group,
         "rows": rows,
         "data_fingerprint": _fingerprint(layout, rows, checksums),
     }

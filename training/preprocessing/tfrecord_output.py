@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from training.errors import DataError
-from training.preprocessing.example_encoder import encode_examples
 from training.preprocessing.parquet_rows import Columns
+from training.preprocessing.record_frames import batch_records, row_records
 from training.preprocessing.stages import Stage
 
 ROWS_PER_BLOCK = 4096
@@ -28,22 +29,24 @@ class TFRecordFiles:
 
 def write_split(target: TFRecordFiles, blocks: Iterable[Columns], stage: Stage) -> tuple[list[str], int]:
     """-> (names of the files written, rows). The last partial record of a prebatched split goes to `remainder`."""
-    size = target.prebatch * max(1, ROWS_PER_BLOCK // target.prebatch) if target.prebatch else ROWS_PER_BLOCK
+    if target.prebatch:
+        size = target.prebatch * max(1, ROWS_PER_BLOCK // target.prebatch)
+        blocks = rebatched(blocks, size)
     files, rows, rest = [target.main], 0, None
-    with _Writer(target.folder / target.main) as writer:
-        for block in rebatched(blocks, size):
+    with _open(target.folder / target.main) as write:
+        for block in blocks:
             count = rows_of(block)
             whole = count - count % target.prebatch if target.prebatch else count
             if whole:
-                writer.write(_records({n: v[:whole] for n, v in block.items()}, target.prebatch))
+                write(_records({n: v[:whole] for n, v in block.items()}, target.prebatch))
             if whole < count:
                 rest = {n: v[whole:] for n, v in block.items()}
             rows += count
             stage.advance(count)
     if rest is not None:
         files.append(target.remainder)
-        with _Writer(target.folder / target.remainder) as writer:
-            writer.write(_records(rest, rows_of(rest)))
+        with _open(target.folder / target.remainder) as write:
+            write(batch_records(rest, rows_of(rest)))
     return files, rows
 
 
@@ -73,43 +76,15 @@ def _joined(blocks: list[Columns]) -> Columns:
     return blocks[0] if len(blocks) == 1 else {n: np.concatenate([b[n] for b in blocks]) for n in blocks[0]}
 
 
-def _records(block: Columns, prebatch: int) -> tuple[bytes, np.ndarray]:
-    records = rows_of(block) // max(1, prebatch)
-    return encode_examples({name: values.reshape(records, -1) for name, values in block.items()})
+def _records(block: Columns, prebatch: int) -> list[bytes]:
+    return batch_records(block, prebatch) if prebatch else row_records(block)
 
 
-class _Writer:
-    """One TFRecord file. Errors of the disk become DataError."""
-
-    def __init__(self, path: Path) -> None:
-        import tensorflow as tf
-
-        self._path = path
-        self._failures = (tf.errors.OpError, OSError)
-        try:
-            self._writer = tf.io.TFRecordWriter(str(path))
-        except self._failures as error:
-            raise self._cannot(error) from error
-
-    def write(self, encoded: tuple[bytes, np.ndarray]) -> None:
-        records, ends = encoded
-        start = 0
-        try:
-            for end in ends.tolist():
-                self._writer.write(records[start:end])
-                start = end
-        except self._failures as error:
-            raise self._cannot(error) from error
-
-    def _cannot(self, error: Exception) -> DataError:
-        return DataError(f"{self._path}: cannot be written: {error}. Is there room on the disk?")
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            self._writer.close()
-        except self._failures as error:
-            if kind is None:
-                raise self._cannot(error) from error
+@contextmanager
+def _open(path: Path) -> Iterator[Callable[[list[bytes]], None]]:
+    """Yields what writes pieces behind one another. Errors of the disk become DataError."""
+    try:
+        with path.open("wb") as file:
+            yield lambda pieces: file.writelines((b"".join(pieces),))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}. Is there room on the disk?") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
-from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -49,10 +49,10 @@ Run = Callable[..., tuple[PreprocessResult, Path]]
 def run(tmp_path: Path, write_raw: Callable[..., Path]) -> Run:
     def run_on(reviews: Any = REVIEWS, metadata: Any = METADATA, packed: bool = True, **options: Any) -> Any:
         raw = write_raw(tmp_path / "raw", reviews, metadata, packed)
-        rule_names = ("max_sequence_length", "shortest_sequence_for_training", "prefixes_per_user", "seed")
+        rule_names = [rule.name for rule in dataclasses.fields(SampleRules)]
         rules = SampleRules(**{n: options.pop(n) for n in rule_names if n in options})
         options = {"shortest_sequence_for_user": 3, "rules": rules, **options}
-        output = options.pop("output_path", tmp_path / "parquet")
+        output = tmp_path / options.pop("output_path", "parquet")
         return preprocess_amazon(PreprocessOptions(raw, output, **options)), output
 
     return run_on
@@ -83,10 +83,11 @@ def test_rows_are_those_of_the_table_by_hand(run: Run, read_parquet: Callable, p
         assert row["label"] == 1 or row["item_id_trgt"] not in forbidden
 
 
-def test_metadata_json_is_exactly_the_seeds(run: Run) -> None:
+def test_metadata_json_is_the_seeds_and_says_how_rows_belong_together(run: Run) -> None:
     _, output = run()
     assert json.loads((output / "metadata.json").read_text()) == {
-        "cardinalities": [{"name": "uid", "value": 2}, {"name": "item", "value": 6}, {"name": "cat", "value": 3}]
+        "cardinalities": [{"name": "uid", "value": 2}, {"name": "item", "value": 6}, {"name": "cat", "value": 3}],
+        "rows_per_group": 2,
     }
     assert sorted(p.name for p in output.iterdir()) == [".recserve", "metadata.json", "test", "train"]
 
@@ -194,14 +195,72 @@ def test_the_order_of_the_raw_lines_does_not_matter(run: Run, tmp_path: Path, re
 
 def test_defect_16_train_rows_are_shuffled_over_the_whole_set(run: Run, read_parquet: Callable) -> None:
     _, output = run(many_reviews(), rows_per_part=100)
-    users = [row["user_id"] for row in read_parquet(output, "train")]
+    users = [row["user_id"] for row in read_parquet(output, "train")][::2]
     same_as_next = sum(a == b for a, b in pairwise(users))
     assert same_as_next < len(users) * 0.1  # sorted rows have 95 %, and 1 of 40 is chance
-    for start in range(0, len(users), 100):
-        assert len(set(users[start : start + 100])) > 25  # of 40, in each part
-    labels = [row["label"] for row in read_parquet(output, "train")]
-    assert 30 < sum(labels[:100]) < 70
-    assert Counter(labels) == {0: 400, 1: 400}
+    for start in range(0, len(users), 50):
+        assert len(set(users[start : start + 50])) > 20  # of 40, in each part
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_positive_row_is_followed_by_its_negative_with_the_same_histories(
+    run: Run, read_parquet: Callable, split: str
+) -> None:
+    """The model computes equal consecutive histories once."""
+    _, output = run(many_reviews(), validation_split=True, timestamps=True, rows_per_part=101)
+    rows = read_parquet(output, split)
+    assert [row["label"] for row in rows] == [1, 0] * (len(rows) // 2)
+    for positive, negative in zip(rows[::2], rows[1::2], strict=True):
+        different = {name for name in positive if positive[name] != negative[name]}
+        assert {"label", "item_id_trgt"} <= different <= {"label", "item_id_trgt", "cat_id_trgt"}
+    assert any(a["item_id_neg"] != b["item_id_neg"] for a, b in pairwise(rows[::2]))
+
+
+def test_the_validation_split_takes_the_last_training_prefix_of_each_user(run: Run, read_parquet: Callable) -> None:
+    result, output = run(validation_split=True)
+    assert positives(read_parquet(output, "train")) == [(1, 2, (1,))]
+    assert positives(read_parquet(output, "validation")) == [(1, 3, (1, 2)), (2, 1, (5,))]
+    assert sorted(positives(read_parquet(output, "test"))) == POSITIVE_ROWS["test"]
+    assert result.rows == {"train": 2, "validation": 4, "test": 4}
+    assert any(line.split() == ["validation", "rows", "4"] for line in result.describe().splitlines())
+
+
+def test_without_validation_there_is_no_such_split(run: Run) -> None:
+    _, output = run()
+    assert not (output / "validation").exists()
+
+
+def test_the_validation_split_counts_among_the_prefixes_per_user(run: Run, read_parquet: Callable) -> None:
+    _, whole = run(many_reviews(), prefixes_per_user=4, output_path=Path("whole"))
+    _, split = run(many_reviews(), prefixes_per_user=4, validation_split=True, output_path=Path("split"))
+    train, validation = (positives(read_parquet(split, name)) for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (40 * 3, 40)
+    assert sorted(train + validation) == sorted(positives(read_parquet(whole, "train")))
+
+
+def test_time_stamps_are_those_of_the_positive_items(run: Run, read_parquet: Callable) -> None:
+    _, output = run(timestamps=True)
+    times = {
+        "train": {(1, 2): (20, [10]), (1, 3): (20, [10, 20]), (2, 1): (2, [1])},
+        "test": {(1, 4): (30, [10, 20, 20])},
+    }
+    for split, expected in times.items():
+        rows = read_parquet(output, split)
+        got = {(r["user_id"], r["item_id_trgt"]): (r["timestamp_trgt"], r["timestamp_pos"]) for r in rows[::2]}
+        assert {key: got[key] for key in expected} == expected
+        assert list(rows[0]) == [*COLUMNS, "timestamp_trgt", "timestamp_pos"]
+        for positive, negative in zip(rows[::2], rows[1::2], strict=True):
+            assert positive["timestamp_trgt"] == negative["timestamp_trgt"]
+            assert positive["timestamp_pos"] == negative["timestamp_pos"]
+    metadata = json.loads((output / "metadata.json").read_text())
+    assert metadata["timestamps"] == {"target": "timestamp_trgt", "history": "timestamp_pos"}
+
+
+def test_time_stamps_change_no_other_column(run: Run, read_parquet: Callable) -> None:
+    _, without = run(many_reviews(), output_path=Path("without"))
+    _, with_times = run(many_reviews(), timestamps=True, output_path=Path("with"))
+    stripped = [{name: row[name] for name in COLUMNS} for row in read_parquet(with_times, "train")]
+    assert stripped == read_parquet(without, "train")
 
 
 def test_small_memory_limits_do_not_change_the_rows(run: Run, tmp_path: Path, read_parquet: Callable) -> None:

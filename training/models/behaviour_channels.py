@@ -1,4 +1,4 @@
-"""What SIM asks of a feature specification's channels. Every rule reports; none stops at the first mistake."""
+"""What SIM, DIN and DIEN ask of a feature specification's channels. Every rule reports; none stops at the first."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Iterator
 
 from training.feature_spec import Feature, FeatureSpec
 
-CHANNELS = ("label", "user_features", "target_item_features", "positive_history", "negative_history")
-HISTORIES = CHANNELS[3:]
+CHANNELS = ("label", "user_features", "target_item_features", "positive_history")
+NEGATIVES = "negative_history"
+TIMES = ("target_timestamp", "history_timestamps")
+HISTORIES = ("positive_history", NEGATIVES, "history_timestamps")
 SERVABLE_NAME = re.compile(r"(?!self$)[A-Za-z_][A-Za-z0-9_]*")  # TensorFlow makes arguments of the names
 
 
-def sim_channel_problems(spec: FeatureSpec) -> list[str]:
-    """All reasons why SIM cannot be built on this specification; empty if it can."""
-    missing = [c for c in CHANNELS if c not in spec.channels]
-    problems = [f"channel_spec: no channel {c!r}; SIM needs {', '.join(CHANNELS)}" for c in missing]
-    channels = {c: spec.channel(c) for c in CHANNELS if c not in missing}
+def channel_problems(spec: FeatureSpec, model: str, needed: tuple[str, ...]) -> list[str]:
+    """All reasons why a model cannot be built on this specification; empty if it can. needed: its channels."""
+    missing = [c for c in needed if c not in spec.channels]
+    problems = [f"channel_spec: no channel {c!r}; {model} needs {', '.join(needed)}{_hint(c)}" for c in missing]
+    channels = {c: spec.channel(c) for c in needed if c not in missing}
     for name, features in channels.items():
         problems += _feature_problems(name, features)
     target = channels.get("target_item_features")
-    for name in HISTORIES:
+    for name in ("positive_history", NEGATIVES):
         if target is not None and name in channels:
             problems += _sharing_problems(name, channels[name], target)
     lengths = {f.dimensions for name in HISTORIES for f in channels.get(name, ())}
@@ -30,16 +32,25 @@ def sim_channel_problems(spec: FeatureSpec) -> list[str]:
     return problems
 
 
+def _hint(channel: str) -> str:
+    return ". Preprocess with --timestamps, or train with --no_time_intervals" if channel in TIMES else ""
+
+
 def _feature_problems(channel: str, features: tuple[Feature, ...]) -> Iterator[str]:
-    if channel == "label" and len(features) != 1:
-        yield f"channel_spec.label: expected one feature, got {len(features)}"
+    if channel in ("label", *TIMES) and len(features) != 1:
+        yield f"channel_spec.{channel}: expected one feature, got {len(features)}"
+    if channel in ("target_item_features", "positive_history") and not features:
+        yield f"channel_spec.{channel}: expected at least one feature, got none"
     for feature in features:
         if channel not in HISTORIES and feature.dimensions:
             yield f"feature_spec.{feature.name}.dimensions: expected none in {channel}, got {list(feature.dimensions)}"
         if channel == "label":
             continue
-        if feature.cardinality is None:
-            yield f"feature_spec.{feature.name}.cardinality: missing; SIM embeds every feature of {channel}"
+        if feature.cardinality is None and channel not in ("user_features", *TIMES):
+            yield (
+                f"feature_spec.{feature.name}.cardinality: missing; every feature of {channel} is embedded. Numeric "
+                "features belong to user_features."
+            )
         if not SERVABLE_NAME.fullmatch(feature.name):
             yield (
                 f"feature_spec.{feature.name}: cannot be the name of a served input; use letters, digits and '_', "

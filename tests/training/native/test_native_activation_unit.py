@@ -1,0 +1,96 @@
+"""The activation unit's kernel against the plain layer: scores and every gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
+from training.layers.activation_unit import ActivationUnit
+from training.layers.runs import runs_of
+
+
+def both(
+    rows: int, dim: int, hidden: tuple[int, int] = (16, 8), steps: int = 3, longest: int = 3,
+    dtype: tf.DType = tf.float32, padding: float = 0.4,
+) -> tuple[Arrays, Arrays]:  # fmt: skip
+    """Kernel and plain layer (always float32) on the same numbers; scores of padded steps, which mean nothing, are 0."""
+    rng = np.random.default_rng(rows * 1000 + dim + steps)
+    run_of_row = np.repeat(np.arange(rows), rng.integers(1, longest + 1, rows))[:rows]
+    runs = runs_of([tf.constant(run_of_row.reshape(-1, 1), tf.int32)])
+    mask = tf.constant(rng.random((rows, steps)) >= padding)
+    numbers = {
+        "items": rng.standard_normal((len(runs.first_row), steps, dim)),
+        "target": rng.standard_normal((rows, dim)),
+    }
+    arrays = []
+    for native, kind in ((True, dtype), (False, tf.float32)):
+        tf.random.set_seed(1)
+        unit = ActivationUnit(dim, hidden, native, "unit")
+        assert unit.native == native
+        unit.bias.assign(tf.random.normal(unit.bias.shape))
+        unit.hidden[0].bias.assign(tf.random.normal(unit.hidden[0].bias.shape))
+
+        def scores(items: tf.Tensor, target: tf.Tensor, unit: ActivationUnit = unit) -> tf.Tensor:
+            return tf.where(mask, unit(items, target, runs, mask), 0.0)
+
+        inputs = {name: tf.cast(tf.cast(a, dtype), kind) for name, a in numbers.items()}
+        arrays.append(output_and_gradients(scores, inputs, unit.trainable_variables))
+    return arrays[0], arrays[1]
+
+
+@pytest.mark.parametrize("dim", [16, 32, 96])
+@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 130])
+def test_float32_is_the_plain_layer(rows: int, dim: int) -> None:
+    assert_near(*both(rows, dim), relative=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(16, 16), (80, 40), (32, 24), (48, 8)])
+def test_any_hidden_widths_that_fit(hidden: tuple[int, int]) -> None:
+    assert_near(*both(70, 16, hidden), relative=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 65, 130])
+def test_bfloat16_is_near_the_float32_layer(rows: int) -> None:
+    assert_near(*both(rows, 32, (80, 40), dtype=tf.bfloat16), relative=0.04)
+
+
+@pytest.mark.parametrize("longest", [1, 70, 1000])
+def test_runs_that_cross_blocks_of_rows(longest: int) -> None:
+    assert_near(*both(200, 16, longest=longest), relative=1e-5)
+
+
+def test_all_padding_scores_zero_and_has_gradients_zero() -> None:
+    native, plain = both(65, 16, padding=1.0)
+    assert_near(native, plain, relative=1e-6)
+    assert not any(a.any() for a in native.values())
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_a_batch_without_rows(dtype: tf.DType) -> None:
+    native, plain = both(0, 16, dtype=dtype)
+    assert_near(native, plain, relative=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_the_same_input_gives_the_same_bits(dtype: tf.DType) -> None:
+    assert_same_bits(both(300, 32, dtype=dtype)[0], both(300, 32, dtype=dtype)[0])
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    rows=st.integers(0, 140), dim=st.sampled_from([16, 32, 48]), first=st.sampled_from([16, 32, 80]),
+    second=st.sampled_from([8, 16, 40]), steps=st.integers(1, 5), longest=st.integers(1, 80),
+)  # fmt: skip
+def test_any_shape(rows: int, dim: int, first: int, second: int, steps: int, longest: int) -> None:
+    assert_near(*both(rows, dim, (first, second), steps, longest), relative=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("dim", "hidden"), [(6, (16, 8)), (20, (16, 8)), (16, (20, 8)), (16, (16, 5)), (16, (16,)), (16, (16, 8, 8))]
+)
+def test_what_the_kernel_does_not_have_is_computed_plainly(dim: int, hidden: tuple[int, ...]) -> None:
+    assert not ActivationUnit(dim, hidden, True, "unit").native

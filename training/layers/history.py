@@ -1,0 +1,60 @@
+"""A masked history as attention sees it: scores of queries against its steps, and weighted sums of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+
+class History(Protocol):
+    """The item vectors of B rows' L steps, width D. Padded steps are zero vectors."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+
+    @property
+    def vectors(self) -> tf.Tensor:
+        """[B, L, D]."""
+
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """queries [B, Q, D] -> their inner products with each step, float32 [B, Q, L]."""
+
+    def pool(self, weights: tf.Tensor) -> tf.Tensor:
+        """weights float32 [B, Q, L] -> weighted sums of the steps [B, Q, D]."""
+
+
+class GatheredHistory:
+    """A history whose vectors are in memory."""
+
+    def __init__(self, vectors: tf.Tensor) -> None:
+        self.vectors = vectors
+        self.width = int(vectors.shape[-1])
+
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.matmul(queries, self.vectors, transpose_b=True), tf.float32)
+
+    def pool(self, weights: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(tf.cast(weights, self.vectors.dtype), self.vectors)
+
+
+def masked_softmax(scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis in float32 where mask is true, 0 elsewhere; all zeros if nothing is true.
+
+    scores: [..., L], any float dtype. mask: bool, broadcast to scores. Returns float32, shape of scores.
+    """
+    scores = tf.where(mask, tf.cast(scores, tf.float32), tf.float32.min)
+    return tf.where(mask, tf.nn.softmax(scores, axis=-1), 0.0)
+
+
+def mean_weights(mask: tf.Tensor) -> tf.Tensor:
+    """Weights that make `pool` a mean over the steps where mask [B, L] is true; zeros if there is none. [B, L]."""
+    weights = tf.cast(mask, tf.float32)
+    return weights / tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+
+
+def stack_queries(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Queries or weights [B, Q_i, …] one after another: one pass over the history for all of them."""
+    return tf.concat(list(parts), axis=1)

@@ -1,0 +1,132 @@
+"""What SIM, DIN and DIEN share: channels, tables, and the vectors of user, target and history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from training.feature_spec import Feature, FeatureSpec, FeatureSpecError
+from training.layers.embedding import EmbeddingTable
+from training.layers.history import GatheredHistory, History
+from training.layers.runs import Runs, every_row, runs_of
+from training.layers.target_attention import TargetAttention
+from training.models.base import CtrModel, Features
+from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, channel_problems
+from training.native import kernels_available
+from training.native.history import NativeHistory
+from training.settings import ModelSettings
+
+
+class BehaviourModel(CtrModel):
+    """Channels: label, user_features, target_item_features, positive_history (served), negative_history (training).
+
+    The i-th features of target_item_features, positive_history and negative_history share table i. User features
+    without a cardinality are numbers and enter the classifiers as they are. The first positive feature's ids say which
+    steps are real.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        settings: ModelSettings,
+        compute_dtype: tf.DType,
+        native: bool,
+        needs_negatives: bool,
+        needs_times: bool = False,
+    ) -> None:
+        super().__init__(settings.model_type)
+        needed = (*CHANNELS, *((NEGATIVES,) if needs_negatives else ()), *(TIMES if needs_times else ()))
+        problems = channel_problems(spec, settings.model_type, needed)
+        if problems:
+            raise FeatureSpecError(str(spec.base_dir), problems)
+        self.settings, self.dtype = settings, compute_dtype
+        self.shares_history, self.has_kernels = native, native and kernels_available()
+        self._users, self._target = spec.channel("user_features"), spec.channel("target_item_features")
+        self._positive = spec.channel("positive_history")
+        self._negative = spec.channel(NEGATIVES) if needs_negatives else ()
+        self._times = (*spec.channel(TIMES[0]), *spec.channel(TIMES[1])) if needs_times else ()
+        self.served = (*self._users, *self._target, *self._positive, *self._times)
+        self.trained = (*self.served, *self._negative)
+        self.label = spec.channels["label"][0]
+        embedded = [f for f in self._users if f.cardinality is not None]
+        self.user = embedded[0].name if embedded else None
+        self.steps = self._positive[0].dimensions[0]
+        dim = settings.embedding_dim
+        self.item_dim = dim * len(self._target)
+        self.user_dim = sum(dim if f.cardinality is not None else 1 for f in self._users)
+        self.user_tables = {f.name: table_of(f, dim, f"user_table_{i}") for i, f in enumerate(embedded)}
+        self.item_tables = [table_of(f, dim, f"item_table_{i}") for i, f in enumerate(self._target)]
+
+    def attention(self, history_dim: int, steps: int) -> TargetAttention:
+        """The attention of the target on a history, as the settings have it."""
+        s = self.settings
+        return TargetAttention(
+            s.history_attention, self.item_dim, history_dim, steps, s.attention_heads, s.activation_unit_dims,
+            s.position_bias, self.has_kernels, "attention",
+        )  # fmt: skip
+
+    def real_steps(self, features: Features, steps: slice) -> tf.Tensor:
+        """bool [B, steps]."""
+        return features[self._positive[0].name][:, steps] > 0
+
+    def target_items(self, features: Features) -> tf.Tensor:
+        """[B, D]."""
+        return self._vectors([features[f.name] for f in self._target])
+
+    def users(self, features: Features) -> tf.Tensor:
+        """[B, width of the user features]."""
+        rows = tf.shape(features[self._target[0].name])[0]
+        vectors = [tf.zeros([rows, 0], self.dtype)]
+        for f in self._users:
+            value, table = features[f.name], self.user_tables.get(f.name)
+            vectors.append(tf.cast(value[:, tf.newaxis], self.dtype) if table is None else table(value, self.dtype))
+        return tf.concat(vectors, axis=1)
+
+    def history(
+        self, features: Features, steps: slice, more: Sequence[tuple[EmbeddingTable, tf.Tensor]] = ()
+    ) -> History:
+        """The positive history's steps. more: further tables with their ids [B, steps], side by side with the items."""
+        parts = [(t, features[f.name][:, steps]) for t, f in zip(self.item_tables, self._positive, strict=True)]
+        parts += more
+        if self.has_kernels:
+            return NativeHistory([t.table for t, _ in parts], [ids for _, ids in parts], self.dtype)
+        return GatheredHistory(tf.concat([table(ids, self.dtype) for table, ids in parts], axis=-1))
+
+    def positive_items(self, features: Features, steps: slice, runs: Runs) -> tf.Tensor:
+        """[U, steps, D] of each different history. Steps are cut from the ids, which have no gradient."""
+        return self._vectors([runs.of_runs(features[f.name][:, steps]) for f in self._positive])
+
+    def next_items(self, features: Features, steps: slice, runs: Runs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What follows each step: positive items, negative items [U, steps, D], and where both are real [U, steps]."""
+        positive, negative = (
+            [_next(runs.of_runs(features[f.name][:, steps])) for f in channel]
+            for channel in (self._positive, self._negative)
+        )
+        real = tf.minimum(positive[0], negative[0]) > 0
+        return self._vectors(positive), self._vectors(negative), real
+
+    def runs(self, features: Features, steps: slice) -> Runs:
+        """Runs of rows that share these steps of all histories that are there; in scoring there is no negative one."""
+        if not self.shares_history:
+            return every_row(tf.shape(features[self._target[0].name])[0])
+        histories = [f for f in (*self._positive, *self._negative) if f.name in features]
+        return runs_of([features[f.name][:, steps] for f in histories])
+
+    def _vectors(self, ids: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Ids [..., ] of each item feature -> their embeddings side by side [..., D]."""
+        return tf.concat([table(i, self.dtype) for table, i in zip(self.item_tables, ids, strict=True)], axis=-1)
+
+
+def _next(ids: tf.Tensor) -> tf.Tensor:
+    """Each step's successor, padding after the last. [U, S] -> [U, S]."""
+    return tf.pad(ids[:, 1:], [[0, 0], [0, 1]])
+
+
+def table_of(feature: Feature, dim: int, name: str) -> EmbeddingTable:
+    return EmbeddingTable(feature.cardinality or 0, dim, name)
+
+
+def binary_cross_entropy(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+    """Mean over rows, on logits. label, logit: float32 [B] -> scalar."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(label, logit))

@@ -1,0 +1,29 @@
+"""Compiled CPU kernels for what TensorFlow's own operations are slow at. Optional: every one has a plain twin.
+
+`make kernels` compiles them into this folder. Without them, on a GPU, under XLA and in what is exported, the layers
+use plain TensorFlow operations that give the same numbers (tests/training/test_training_native.py compares them).
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+LIBRARY = Path(__file__).with_name("libkernels.so")
+
+
+@functools.cache
+def load_kernels() -> Any:
+    """The compiled operations; None if there are none, if they are of another TensorFlow, or if there is a GPU."""
+    import tensorflow as tf
+
+    from training.native.build import is_current
+
+    if not is_current() or tf.config.list_physical_devices("GPU"):
+        return None
+    return tf.load_op_library(str(LIBRARY))
+
+
+def kernels_available() -> bool:
+    return load_kernels() is not None

@@ -1,0 +1,282 @@
+// GRU and AUGRU over all steps. A block of rows goes through every step while its state and gates are in cache.
+//
+// h' = h + a·u∘(c − h), u = σ(x_u + h·U_u), r = σ(x_r + h·U_r), c = tanh(x_c + r∘(h·U_c)); see layers/gru.py.
+
+#include <algorithm>
+#include <vector>
+
+#include "blocks.h"
+#include "gemm.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "vector.h"
+
+namespace recserve {
+namespace {
+
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+
+template <typename T>
+class GruOp : public OpKernel {
+ public:
+  explicit GruOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("last_only", &last_only_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    using E = typename ElementOf<T>::type;
+    const Tensor& projected = context->input(0);
+    const Tensor& run_of_row = context->input(1);
+    const Tensor& recurrent = context->input(2);
+    const Tensor& scale = context->input(3);
+    OP_REQUIRES(context, projected.dims() == 3 && scale.dims() == 2 && recurrent.dims() == 2,
+                tensorflow::errors::InvalidArgument("gru: expected projected [U, S, 3H], scale [B, S]"));
+    const int64_t units = recurrent.dim_size(0), steps = scale.dim_size(1), rows = scale.dim_size(0);
+    OP_REQUIRES(context,
+                units % kLanes == 0 && recurrent.dim_size(1) == 3 * units && projected.dim_size(2) == 3 * units &&
+                    projected.dim_size(1) == steps && run_of_row.NumElements() == rows,
+                tensorflow::errors::InvalidArgument("gru: shapes do not fit: projected ",
+                                                    projected.shape().DebugString(), ", recurrent ",
+                                                    recurrent.shape().DebugString(), ", scale ",
+                                                    scale.shape().DebugString(), "; units must be a multiple of 16"));
+    Tensor *states, *gates, *last_states;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, steps, units}), &states));
+    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, steps, 4 * units}), &gates));
+    OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({last_only_ ? rows : 0, units}), &last_states));
+    if (rows == 0) return;
+    T* last_out = last_only_ ? last_states->flat<T>().data() : nullptr;
+    const T* x = projected.flat<T>().data();
+    const T* weight = scale.flat<T>().data();
+    const int32_t* runs = run_of_row.flat<int32_t>().data();
+    T* out = states->flat<T>().data();
+    T* saved = gates->flat<T>().data();
+    const std::vector<E> u = PackedRight<E>(recurrent.flat<float>().data(), units, 3 * units, 3 * units, 1);
+    const int64_t width = PaddedColumns(3 * units), elements = ElementsOf<E>(units);
+
+    ForEachShard(context, runs, rows, ShardsOf(context, rows), [&](int64_t first, int64_t last, int64_t) {
+      std::vector<float> h(kBlockRows * units), product(kBlockRows * width);
+      std::vector<E> left(kBlockRows * elements);
+      for (int64_t block = first; block < last; block += kBlockRows) {
+        const int64_t count = std::min(kBlockRows, last - block);
+        std::fill(h.begin(), h.end(), 0.0f);
+        bool started = false;  // while the state is zero, so is its product
+        for (int64_t step = 0; step < steps; ++step) {
+          bool real = false;
+          for (int64_t row = 0; row < count; ++row) real |= static_cast<float>(weight[(block + row) * steps + step]) != 0.0f;
+          if (real && started) {
+            PackLeft(h.data(), count, units, units, left.data());
+            Multiply<E>(count, width, elements, {left.data(), elements, 1}, u.data(), width, product.data(), width, false);
+          } else if (real) {
+            std::fill(product.begin(), product.end(), 0.0f);
+          }
+          started |= real;
+          for (int64_t row = 0; row < count; ++row) {
+            const int64_t at = (block + row) * steps + step;
+            float* state = h.data() + row * units;
+            T* kept = saved + at * 4 * units;
+            const float scale_here = static_cast<float>(weight[at]);
+            if (scale_here == 0.0f) {  // the state stays, and no gradient goes to the gates
+              for (int64_t i = 0; i < units; i += kLanes) Store(Load(state + i), out + at * units + i);
+              std::fill(kept, kept + 4 * units, T(0));
+              continue;
+            }
+            const T* input = x + (runs[block + row] * steps + step) * 3 * units;
+            const float* hp = product.data() + row * width;
+            for (int64_t i = 0; i < units; i += kLanes) {
+              const Floats update = Sigmoid(Load(input + i) + Load(hp + i));
+              const Floats reset = Sigmoid(Load(input + units + i) + Load(hp + units + i));
+              const Floats from_state = Load(hp + 2 * units + i);
+              const Floats candidate = Tanh(Load(input + 2 * units + i) + reset * from_state);
+              const Floats before = Load(state + i);
+              const Floats after = before + scale_here * update * (candidate - before);
+              Store(update, kept + i);
+              Store(reset, kept + units + i);
+              Store(candidate, kept + 2 * units + i);
+              Store(from_state, kept + 3 * units + i);
+              Store(after, state + i);
+              Store(after, out + at * units + i);
+            }
+          }
+        }
+        for (int64_t i = 0; last_out != nullptr && i < count * units; i += kLanes) {
+          Store(Load(h.data() + i), last_out + block * units + i);
+        }
+      }
+    });
+  }
+
+ private:
+  bool last_only_;
+};
+
+template <typename T>
+class GruGradientOp : public OpKernel {
+ public:
+  explicit GruGradientOp(OpKernelConstruction* context) : OpKernel(context) {}
+
+  void Compute(OpKernelContext* context) override {
+    using E = typename ElementOf<T>::type;
+    const int32_t* runs = context->input(0).flat<int32_t>().data();
+    const Tensor& recurrent = context->input(1);
+    const Tensor& scale = context->input(2);
+    const T* weight = scale.flat<T>().data();
+    const T* states = context->input(3).flat<T>().data();
+    const T* gates = context->input(4).flat<T>().data();
+    const T* states_gradient = context->input(5).flat<T>().data();
+    const bool last_only = context->input(5).dims() == 2;  // then the other states have none
+    const int64_t run_count = context->input(6).scalar<int32_t>()();
+    const int64_t units = recurrent.dim_size(0), steps = scale.dim_size(1), rows = scale.dim_size(0);
+    Tensor *x_gradient_out, *recurrent_gradient_out, *scale_gradient_out;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({run_count, steps, 3 * units}), &x_gradient_out));
+    OP_REQUIRES_OK(context, context->allocate_output(1, recurrent.shape(), &recurrent_gradient_out));
+    OP_REQUIRES_OK(context, context->allocate_output(2, scale.shape(), &scale_gradient_out));
+    T* x_gradient = x_gradient_out->flat<T>().data();
+    T* scale_gradient = scale_gradient_out->flat<T>().data();
+    float* recurrent_gradient = recurrent_gradient_out->flat<float>().data();
+    std::fill(recurrent_gradient, recurrent_gradient + recurrent.NumElements(), 0.0f);
+    if (rows == 0) return;
+
+    // U transposed: [3H, H]
+    const std::vector<E> back = PackedRight<E>(recurrent.flat<float>().data(), 3 * units, units, 1, 3 * units);
+    const int64_t wide = PaddedColumns(3 * units), narrow = PaddedColumns(units);
+    const int64_t elements = ElementsOf<E>(3 * units), row_elements = ElementsOf<E>(kBlockRows);
+    const int64_t shards = ShardsOf(context, rows);
+    std::vector<std::vector<float>> sums(shards);
+
+    ForEachShard(context, runs, rows, shards, [&](int64_t first, int64_t last, int64_t shard) {
+      std::vector<float>& sum = sums[shard];
+      sum.assign(units * wide, 0.0f);
+      std::vector<float> carry(kBlockRows * narrow), product(kBlockRows * narrow), gate_gradient(kBlockRows * wide, 0.0f);
+      std::vector<float> before(kBlockRows * units), candidate_gradient(units);
+      std::vector<E> left(kBlockRows * elements), across(row_elements * units), below(row_elements * wide);
+      for (int64_t block = first; block < last; block += kBlockRows) {
+        const int64_t count = std::min(kBlockRows, last - block);
+        std::fill(carry.begin(), carry.end(), 0.0f);
+        for (int64_t step = steps - 1; step >= 0; --step) {
+          bool real = false;
+          for (int64_t row = 0; row < count; ++row) {
+            const int64_t at = (block + row) * steps + step;
+            const float scale_here = static_cast<float>(weight[at]);
+            real |= scale_here != 0.0f;
+            Step(units, scale_here, gates + at * 4 * units, step > 0 ? states + (at - 1) * units : nullptr,
+                 last_only ? (step + 1 == steps ? states_gradient + (block + row) * units : nullptr)
+                           : states_gradient + at * units,
+                 before.data() + row * units, carry.data() + row * narrow,
+                 gate_gradient.data() + row * wide, candidate_gradient.data(), scale_gradient + at);
+            const bool sets = block + row == first || runs[block + row] != runs[block + row - 1];
+            WriteInputGradient(units, gate_gradient.data() + row * wide, candidate_gradient.data(), sets,
+                               x_gradient + (runs[block + row] * steps + step) * 3 * units);
+          }
+          if (!real || step == 0) continue;
+          PackLeft(gate_gradient.data(), count, 3 * units, wide, left.data());
+          Multiply<E>(count, narrow, elements, {left.data(), elements, 1}, back.data(), narrow, carry.data(), narrow, true);
+          PackAlongRows(before.data(), count, units, units, across.data());
+          PackAlongRows(gate_gradient.data(), count, 3 * units, wide, below.data());
+          Multiply<E>(units, wide, ElementsOf<E>(count), {across.data(), 1, units}, below.data(), wide, sum.data(), wide, true);
+        }
+      }
+    });
+    for (const std::vector<float>& sum : sums) {
+      for (int64_t row = 0; row < units && !sum.empty(); ++row) {
+        for (int64_t i = 0; i < 3 * units; ++i) recurrent_gradient[row * 3 * units + i] += sum[row * wide + i];
+      }
+    }
+  }
+
+ private:
+  // Gradients of one row's step. carry: in, d/dh' from later steps; out, the part of d/dh that does not go through U.
+  // Out: gate_gradient [3H], d/d(h·U); candidate_gradient [H], d/dx_c; scale_gradient, d/da.
+  static void Step(int64_t units, float scale, const T* gates, const T* state_before, const T* state_gradient,
+                   float* before, float* carry, float* gate_gradient, float* candidate_gradient,
+                   T* scale_gradient) {
+    Floats scale_sum{};
+    for (int64_t i = 0; i < units; i += kLanes) {
+      const Floats h = state_before == nullptr ? Floats{} : Load(state_before + i);
+      Store(h, before + i);
+      const Floats from_later = Load(carry + i) + (state_gradient == nullptr ? Floats{} : Load(state_gradient + i));
+      if (scale == 0.0f) {
+        Store(from_later, carry + i);
+        for (int gate = 0; gate < 3; ++gate) Store(Floats{}, gate_gradient + gate * units + i);
+        Store(Floats{}, candidate_gradient + i);
+        continue;
+      }
+      const Floats update = Load(gates + i), reset = Load(gates + units + i);
+      const Floats candidate = Load(gates + 2 * units + i), from_state = Load(gates + 3 * units + i);
+      const Floats change = from_later * (candidate - h);
+      scale_sum += change * update;
+      const Floats inside = from_later * scale * update * (1.0f - candidate * candidate);
+      Store(scale * change * update * (1.0f - update), gate_gradient + i);
+      Store(inside * from_state * reset * (1.0f - reset), gate_gradient + units + i);
+      Store(inside * reset, gate_gradient + 2 * units + i);
+      Store(inside, candidate_gradient + i);
+      Store(from_later * (1.0f - scale * update), carry + i);
+    }
+    *scale_gradient = T(Sum(scale_sum));
+  }
+
+  // d/dx [3H] is d/d(h·U), but for the candidate's part. Rows of a run add up; the first row of a run sets.
+  static void WriteInputGradient(int64_t units, const float* gate_gradient, const float* candidate_gradient, bool sets,
+                                 T* to) {
+    for (int64_t i = 0; i < 3 * units; i += kLanes) {
+      const Floats value = i < 2 * units ? Load(gate_gradient + i) : Load(candidate_gradient + i - 2 * units);
+      Store(sets ? value : value + Load(to + i), to + i);
+    }
+  }
+};
+
+}  // namespace
+
+REGISTER_OP("RecserveGru")
+    .Input("projected: T")
+    .Input("run_of_row: int32")
+    .Input("recurrent: float")
+    .Input("scale: T")
+    .Output("states: T")
+    .Output("gates: T")
+    .Output("last: T")
+    .Attr("T: {float, bfloat16}")
+    .Attr("last_only: bool")
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
+      const auto rows = c->Dim(c->input(3), 0), steps = c->Dim(c->input(3), 1), units = c->Dim(c->input(2), 0);
+      c->set_output(0, c->MakeShape({rows, steps, units}));
+      tensorflow::shape_inference::DimensionHandle saved;
+      TF_RETURN_IF_ERROR(c->Multiply(units, 4, &saved));
+      c->set_output(1, c->MakeShape({rows, steps, saved}));
+      c->set_output(2, c->Matrix(rows, units));
+      return tensorflow::OkStatus();
+    });
+
+REGISTER_OP("RecserveGruGradient")
+    .Input("run_of_row: int32")
+    .Input("recurrent: float")
+    .Input("scale: T")
+    .Input("states: T")
+    .Input("gates: T")
+    .Input("states_gradient: T")
+    .Input("runs: int32")
+    .Output("projected_gradient: T")
+    .Output("recurrent_gradient: float")
+    .Output("scale_gradient: T")
+    .Attr("T: {float, bfloat16}")
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
+      c->set_output(0, c->MakeShape({c->UnknownDim(), c->Dim(c->input(2), 1), c->Dim(c->input(1), 1)}));
+      c->set_output(1, c->input(1));
+      c->set_output(2, c->input(2));
+      return tensorflow::OkStatus();
+    });
+
+REGISTER_KERNEL_BUILDER(Name("RecserveGru").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), GruOp<float>);
+REGISTER_KERNEL_BUILDER(Name("RecserveGru").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
+                        GruOp<tensorflow::bfloat16>);
+REGISTER_KERNEL_BUILDER(Name("RecserveGruGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
+                        GruGradientOp<float>);
+REGISTER_KERNEL_BUILDER(
+    Name("RecserveGruGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
+    GruGradientOp<tensorflow::bfloat16>);
+
+}  // namespace recserve
