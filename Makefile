@@ -14,10 +14,10 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help env kernels horovod tools backend demo test lint unit clean
+.PHONY: help env kernels horovod tools backend demo test lint unit bench-training bench-accuracy clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 env: $(VENV)/.installed ## Python environment from requirements.lock
 
@@ -66,6 +66,19 @@ test: lint kernels horovod tools backend ## everything: lint, all tests, coverag
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --durations=15 --cov --cov-report= tests
 	$(BIN)/python -m coverage report
+
+# flag(NAME,option): the option with the value of the variable NAME, where it was given
+flag = $(if $(strip $($(1))),--$(2) "$($(1))")
+
+bench-training: env kernels ## speed, FLOPs, memory, conversion; DATA=raw folder SHORTEST= STEPS= BATCH= ROUNDS= MODELS=
+	@$(BIN)/python -m tests.benchmarks.bench_training $(call flag,DATA,data) $(call flag,SHORTEST,shortest) \
+		$(call flag,STEPS,steps) $(call flag,BATCH,batch) $(call flag,ROUNDS,rounds) $(call flag,MODELS,models)
+
+bench-accuracy: env kernels ## AUC over seeds; DATA= SEEDS= EPOCHS= MODELS= SHORTEST= PREFIXES= AMP=1 TRAIN="--options"
+	@$(BIN)/python -m tests.benchmarks.bench_accuracy $(call flag,DATA,data) $(call flag,SEEDS,seeds) \
+		$(call flag,EPOCHS,epochs) $(call flag,MODELS,models) $(call flag,SHORTEST,shortest) \
+		$(call flag,PREFIXES,prefixes) $(call flag,BATCH,batch) $(if $(filter 1 yes true,$(AMP)),--amp) \
+		$(call flag,TRAIN,train_options) $(call flag,PREPROCESS,preprocess_options)
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .tools build .demo .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

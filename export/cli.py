@@ -12,7 +12,12 @@ NOT_NEGATIVE = click.IntRange(0)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--checkpoint", required=True, type=FOLDER, help="Checkpoint of `recserve train`: one epoch or all.")
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=FOLDER,
+    help="Checkpoint of `recserve train`: one epoch, or the folder of all: then the best, else the newest.",
+)
 @click.option(
     "--model_repository", default="model_repository", type=FOLDER, help="Triton's repository; made if missing."
 )

@@ -30,7 +30,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "sim, all of the long part": ("sim", {"k": 50}, {}),
     "sim, one selected item": ("sim", {"k": 1}, {}),
     "sim, three item features": ("sim", {}, {"items": 3}),
-    "sim, one item feature": ("sim", {"search": "hard"}, {"items": 1}),
+    "sim, one item feature": ("sim", {}, {"items": 1}),
     "sim, no user features": ("sim", {}, {"users": ()}),
     "sim, all kinds of user features": ("sim", {}, {"users": ALL_USERS}),
     "din": ("din", {}, {}),

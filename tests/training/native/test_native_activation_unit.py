@@ -17,7 +17,7 @@ def both(
     rows: int, dim: int, hidden: tuple[int, int] = (16, 8), steps: int = 3, longest: int = 3,
     dtype: tf.DType = tf.float32, padding: float = 0.4,
 ) -> tuple[Arrays, Arrays]:  # fmt: skip
-    """Kernel and plain layer (always float32) on the same numbers; scores of padded steps, which mean nothing, are 0."""
+    """Kernel and plain layer (always float32) on the same numbers; the scores of padded steps mean nothing: 0."""
     rng = np.random.default_rng(rows * 1000 + dim + steps)
     run_of_row = np.repeat(np.arange(rows), rng.integers(1, longest + 1, rows))[:rows]
     runs = runs_of([tf.constant(run_of_row.reshape(-1, 1), tf.int32)])
