@@ -125,21 +125,16 @@ def _scoring(settings: Settings, spec: FeatureSpec, model: CtrModel, workers: Wo
 
 
 def _round_and_round(data: Dataset, settings: Settings) -> Iterator[Batch]:
-    """As many steps as are asked for, in as many passes as that takes."""
+    """As many steps as are asked for, in as many passes as that takes; batches are made ahead across their ends."""
     shuffled = settings.data.shuffle and settings.run.mode == "train"
     drop = settings.data.drop_remainder and settings.run.mode == "train"
-
-    def passes() -> Iterator[Batch]:
-        for number in itertools.count(1):
-            seed = (settings.run.seed + number) % MAX_SEED if shuffled else None
-            batches = data.batches(shuffle_seed=seed, drop_remainder=drop)
-            first = next(batches, None)
-            if first is None:
-                raise no_step(data)
-            yield first
-            yield from batches
-
-    return itertools.islice(passes(), settings.run.benchmark_warmup_steps + settings.run.benchmark_steps)
+    seed = (settings.run.seed + 1) % MAX_SEED if shuffled else None
+    steps = settings.run.benchmark_warmup_steps + settings.run.benchmark_steps
+    batches = data.batches(shuffle_seed=seed, drop_remainder=drop, passes=steps)
+    first = next(batches, None)
+    if first is None:
+        raise no_step(data)
+    return itertools.islice(itertools.chain([first], batches), steps)
 
 
 def _timed(batches: Iterator[Batch], act: Callable[[Batch], Any]) -> Iterator[_Timed]:

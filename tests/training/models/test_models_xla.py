@@ -12,9 +12,10 @@ from tests.training.models.variants import VARIANTS
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    "variant", ["sim", "sim, hard search with times", "sim, activation unit", "din", "din, multi-head", "dien"]
-)
+COMPILED = ["sim", "sim, hard search with times", "sim, activation unit", "din, multi-head", "dien"]
+
+
+@pytest.mark.parametrize("variant", COMPILED)
 def test_compiled_is_eager(variant: str) -> None:
     kind, options, shape = VARIANTS[variant]
     spec = spec_of(**shape)
@@ -23,11 +24,8 @@ def test_compiled_is_eager(variant: str) -> None:
     def backward(features: dict, label: tf.Tensor) -> tuple:
         with tf.GradientTape() as tape:
             loss = model.loss_terms(features, label)
-        return (
-            loss.total,
-            loss.logits,
-            [tf.convert_to_tensor(g) for g in tape.gradient(loss.total, model.trainable_variables)],
-        )
+        gradients = tape.gradient(loss.total, model.trainable_variables)
+        return loss.total, loss.logits, [tf.convert_to_tensor(g) for g in gradients]
 
     arguments = (tensors(columns, model), label_of(columns))
     compiled, eager = tf.function(backward, jit_compile=True)(*arguments), backward(*arguments)

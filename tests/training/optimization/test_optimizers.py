@@ -57,11 +57,7 @@ def test_the_first_step_of_adam_is_the_learning_rate() -> None:
 @pytest.mark.parametrize("weight_decay", [0.0, 0.2])
 def test_adam_on_rows_is_adam_on_the_dense_gradient(weight_decay: float) -> None:
     start = RNG.standard_normal(TABLE)
-    parts = [
-        ([1, 4], RNG.standard_normal((2, 3))),
-        ([2], RNG.standard_normal((1, 3))),
-        ([4, 1, 5], RNG.standard_normal((3, 3))),
-    ]
+    parts = [(ids, RNG.standard_normal((len(ids), 3))) for ids in ([1, 4], [2], [4, 1, 5])]
     dense = []
     for ids, values in parts:
         dense.append(np.zeros(TABLE))
