@@ -17,6 +17,11 @@ from client import OutputFileError
 from perf.work_folder import work_folder
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs, the test suite among them, are started with SIGINT ignored and pass that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_for(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:
     end = time.monotonic() + seconds
     while not is_so() and time.monotonic() < end:
@@ -42,7 +47,7 @@ def test_a_tool_does_not_outlive_the_sweep(tmp_path: Path, number: int) -> None:
         "from perf.work_folder import work_folder\n"
         f"with termination_as_exit(), work_folder(pathlib.Path({str(tmp_path / 'out')!r})): run([{str(tool)!r}], 50)"
     )
-    sweep = subprocess.Popen([sys.executable, "-c", program])
+    sweep = subprocess.Popen([sys.executable, "-c", program], preexec_fn=heed_interrupts)  # noqa: PLW1509
     assert wait_for((tmp_path / "id").exists)
     child = int((tmp_path / "id").read_text())
     assert is_running(child)
@@ -77,7 +82,10 @@ def test_an_interrupted_sweep_reports_what_it_has(
         "--batch_sizes", "64,2", "--concurrencies", "1", "--perf_analyzer", str(tool), "--output_dir", str(out),
         "--warmup_s", "0",
     ]  # fmt: skip
-    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    sweep = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509
+    )  # fmt: skip
     assert wait_for((tmp_path / "started").exists, 30)
     sweep.send_signal(number)
     printed, said = sweep.communicate(timeout=30)
