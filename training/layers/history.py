@@ -45,7 +45,7 @@ def masked_softmax(scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
     scores: [..., L], any float dtype. mask: bool, broadcast to scores. Returns float32, shape of scores.
     """
-    scores = tf.where(mask, tf.cast(scores, tf.float32), tf.float32.min)
+    scores = tf.where(mask, tf.maximum(tf.cast(scores, tf.float32), tf.float32.min), tf.float32.min)
     return tf.where(mask, tf.nn.softmax(scores, axis=-1), 0.0)
 
 

@@ -35,6 +35,8 @@ class InterestEvolution(tf.Module):
 
     def extract(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Item vectors [U, S, D], mask [U, S] of U different histories -> GRU states [U, S, H]."""
+        if not self.masked:  # then padding runs through the RNN, as zeros
+            items *= tf.cast(mask, items.dtype)[..., tf.newaxis]
         projected = self.extractor.cell.project(items)
         return self.extractor(projected, every_row(tf.shape(items)[0]), self._steps(mask))
 

@@ -19,7 +19,8 @@ def top_k_mask(scores: tf.Tensor, mask: tf.Tensor, k: int, native: bool = False)
         return mask
     if native:
         return native_top_k_mask(scores, mask, k)
-    ranked = tf.where(mask, tf.cast(scores, tf.float32), -float("inf"))
+    lowest = tf.float32.min  # above the padding's −∞, also for a real score that overflowed
+    ranked = tf.where(mask, tf.maximum(tf.cast(scores, tf.float32), lowest), -float("inf"))
     chosen = tf.math.top_k(ranked, k=k, sorted=False).indices
     rows = tf.shape(scores)[0]
     flat = tf.reshape(chosen + steps * tf.range(rows)[:, tf.newaxis], [-1])

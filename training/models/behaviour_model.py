@@ -41,7 +41,8 @@ class BehaviourModel(CtrModel):
         if problems:
             raise FeatureSpecError(str(spec.base_dir), problems)
         self.settings, self.dtype = settings, compute_dtype
-        self.shares_history, self.has_kernels = native, native and kernels_available()
+        self.shares_history = native
+        self.has_kernels = native and compute_dtype != tf.float16 and kernels_available()
         self._users, self._target = spec.channel("user_features"), spec.channel("target_item_features")
         self._positive = spec.channel("positive_history")
         self._negative = spec.channel(NEGATIVES) if needs_negatives else ()

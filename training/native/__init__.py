@@ -1,7 +1,7 @@
 """Compiled CPU kernels for what TensorFlow's own operations are slow at. Optional: every one has a plain twin.
 
 `make kernels` compiles them into this folder. Without them, on a GPU, under XLA and in what is exported, the layers
-use plain TensorFlow operations that give the same numbers (tests/training/test_training_native.py compares them).
+use plain TensorFlow operations that give the same numbers (tests/training/native compares them).
 """
 
 from __future__ import annotations

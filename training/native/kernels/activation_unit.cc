@@ -160,6 +160,8 @@ class ActivationUnitOp : public OpKernel {
                                                     " must be multiples of 16, 16 and 8"));
     OP_REQUIRES(context, context->input(9).shape() == TensorShape({in.rows, in.steps}),
                 tensorflow::errors::InvalidArgument("activation unit: mask must be [B, S]"));
+    OP_REQUIRES(context, AreRuns(in.run_of_row, in.rows, in.runs),
+                tensorflow::errors::InvalidArgument("activation unit: run_of_row must ascend within the runs of items"));
     Tensor* scores;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({in.rows, in.steps}), &scores));
     float* out = scores->flat<float>().data();

@@ -42,6 +42,16 @@ void ForEachShard(tensorflow::OpKernelContext* context, const int32_t* run_of_ro
                     run);
 }
 
+// True if every row's run is one of `runs`, in ascending order.
+inline bool AreRuns(const int32_t* run_of_row, int64_t rows, int64_t runs) {
+  bool fits = true;
+  for (int64_t row = 0; row < rows; ++row) {
+    fits &= static_cast<uint64_t>(run_of_row[row]) < static_cast<uint64_t>(runs);
+    fits &= row == 0 || run_of_row[row] >= run_of_row[row - 1];
+  }
+  return fits;
+}
+
 inline int64_t ShardsOf(tensorflow::OpKernelContext* context, int64_t rows) {
   const int64_t threads = context->device()->tensorflow_cpu_worker_threads()->num_threads;
   return std::max<int64_t>(1, std::min(threads, rows / kBlockRows));

@@ -44,6 +44,8 @@ class GruOp : public OpKernel {
                                                     projected.shape().DebugString(), ", recurrent ",
                                                     recurrent.shape().DebugString(), ", scale ",
                                                     scale.shape().DebugString(), "; units must be a multiple of 16"));
+    OP_REQUIRES(context, AreRuns(run_of_row.flat<int32_t>().data(), rows, projected.dim_size(0)),
+                tensorflow::errors::InvalidArgument("gru: run_of_row must ascend within the runs of projected"));
     Tensor *states, *gates, *last_states;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, steps, units}), &states));
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, steps, 4 * units}), &gates));
