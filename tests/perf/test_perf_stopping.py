@@ -18,8 +18,9 @@ from perf.work_folder import work_folder
 
 
 def heed_interrupts() -> None:
-    """A shell's background jobs, the test suite among them, are started with SIGINT ignored and pass that on."""
+    """A shell's background jobs start with SIGINT ignored, those of nohup with SIGHUP; the test suite passes it on."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:
