@@ -33,7 +33,7 @@ class ActivationUnit(tf.Module):
     def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: Runs, mask: tf.Tensor) -> tf.Tensor:
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
-        per_step = affine(items, w_item + w_difference)
+        per_step = affine(items, w_item + w_difference, native=self.native)
         if self.native:
             first, head = self.hidden[0], self.head
             weights = (w_product, first.kernel, first.bias, tf.squeeze(head.kernel, axis=1))
