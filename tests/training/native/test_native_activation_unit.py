@@ -89,8 +89,6 @@ def test_any_shape(rows: int, dim: int, first: int, second: int, steps: int, lon
     assert_near(*both(rows, dim, (first, second), steps, longest), relative=2e-5)
 
 
-@pytest.mark.parametrize(
-    ("dim", "hidden"), [(6, (16, 8)), (20, (16, 8)), (16, (20, 8)), (16, (16,)), (16, (16, 8, 8))]
-)
+@pytest.mark.parametrize(("dim", "hidden"), [(6, (16, 8)), (20, (16, 8)), (16, (20, 8)), (16, (16,)), (16, (16, 8, 8))])
 def test_what_the_kernel_does_not_have_is_computed_plainly(dim: int, hidden: tuple[int, ...]) -> None:
     assert not ActivationUnit(dim, hidden, True, "unit").native
