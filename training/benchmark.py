@@ -76,7 +76,7 @@ def run_benchmark(settings: Settings, workers: Workers, facts: dict[str, Any] | 
     spec = load_spec(settings)
     first_does(workers, lambda: make_folders(settings))
     settings = replace(settings, run=replace(settings.run, seed=resolved_seed(settings, workers)))
-    tf.random.set_seed(settings.run.seed)
+    tf.random.set_seed(settings.run.seed % MAX_SEED)
     model = new_model(settings, spec)
     if settings.results.load_checkpoint_path:
         checkpoint = open_checkpoint(Path(settings.results.load_checkpoint_path))
@@ -106,7 +106,7 @@ def _training(settings: Settings, spec: FeatureSpec, model: CtrModel, workers: W
     total = None if steps is None else max(steps * settings.training.epochs, settings.training.warmup_steps + 1)
     return (
         _round_and_round(data, settings),
-        TrainStep(model, workers, settings.training, total),
+        TrainStep(model, workers, settings.training, total, settings.run.seed % MAX_SEED),
         training_flops_per_row(model),
     )
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from recserve import cli
 from tests.training.models.samples import columns_of, label_of, model_of, spec_of, tensors
 from training.errors import SettingsError
+from training.layers.dropout import dropout_seeds
 from training.settings import MODEL_TYPES, ModelSettings, Settings
 from training.settings_checks import refuse_unused_options
 
@@ -43,7 +44,8 @@ def outcome(settings: ModelSettings) -> list[np.ndarray]:
     columns = columns_of(spec, 40)
     tf.keras.utils.set_random_seed(5)
     model = model_of(spec, settings)
-    loss = model.loss_terms(tensors(columns, model), label_of(columns))
+    with dropout_seeds(1, ()):
+        loss = model.loss_terms(tensors(columns, model), label_of(columns))
     served = model.call(tensors(columns, model), training=False)
     return [np.array(a) for a in (*model.trainable_variables, *loss.terms.values(), loss.logits, served)]
 
