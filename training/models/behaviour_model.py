@@ -56,8 +56,8 @@ class BehaviourModel(CtrModel):
         dim = settings.embedding_dim
         self.item_dim = dim * len(self._target)
         self.user_dim = sum(dim if f.cardinality is not None else 1 for f in self._users)
-        self.user_tables = {f.name: table_of(f, dim, f"user_table_{i}") for i, f in enumerate(embedded)}
-        self.item_tables = [table_of(f, dim, f"item_table_{i}") for i, f in enumerate(self._target)]
+        self.user_tables = {f.name: table_of(f, dim) for f in embedded}
+        self.item_tables = [table_of(f, dim) for f in self._target]
 
     def attention(self, history_dim: int, steps: int) -> TargetAttention:
         """The attention of the target on a history, as the settings have it."""
@@ -124,8 +124,8 @@ def _next(ids: tf.Tensor) -> tf.Tensor:
     return tf.pad(ids[:, 1:], [[0, 0], [0, 1]])
 
 
-def table_of(feature: Feature, dim: int, name: str) -> EmbeddingTable:
-    return EmbeddingTable(feature.cardinality or 0, dim, name)
+def table_of(feature: Feature, dim: int) -> EmbeddingTable:
+    return EmbeddingTable(feature.cardinality or 0, dim, feature.name)
 
 
 def binary_cross_entropy(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
