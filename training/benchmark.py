@@ -56,7 +56,7 @@ class _Timed(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """figures: as in the summary line of the log. steps: measured ones. cpus: those of rank 0, None if unknown."""
+    """figures: as in the summary line of the log. steps: measured ones."""
 
     mode: str
     batch_size: int
