@@ -10,6 +10,7 @@ import click
 
 from training.affinity import bind_process
 from training.settings import Settings, read_recipe
+from training.settings_checks import refuse_unused_options
 from training.settings_cli import given, settings_options
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def train(recipe: Path | None, **flags: Any) -> None:
       recserve train --dataset_dir data/tfrecord --benchmark    # speed, memory, share of the machine's peak
       recserve train --dataset_dir data/tfrecord --mode inference --benchmark --global_batch_size 4096
     """
-    settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, str(recipe or "flags"))
+    source = str(recipe or "flags")
+    settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, source)
+    refuse_unused_options(settings.model, source)
     cpus = bind_process(settings.run.affinity)  # before TensorFlow is loaded: it counts the CPUs it may use
     from training.distributed import start_workers
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,12 +56,7 @@ def raw_spec_of(items: int = 2, users: tuple[str, ...] = ("user_id",), times: bo
 
 
 def spec_of(items: int = 2, users: tuple[str, ...] = ("user_id",), times: bool = False) -> FeatureSpec:
-    raw = raw_spec_of(items, users, times)
-    if users:
-        return FeatureSpec.from_dict(raw)
-    raw["channel_spec"]["user_features"] = ["label"]  # a file must name one; a model need not have one
-    spec = FeatureSpec.from_dict(raw)
-    return dataclasses.replace(spec, channels={**spec.channels, "user_features": ()})
+    return FeatureSpec.from_dict(raw_spec_of(items, users, times))
 
 
 def columns_of(spec: FeatureSpec, rows: int, seed: int = 0) -> Columns:

@@ -17,7 +17,7 @@ from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
 
 HOROVODRUN = Path(sys.executable).with_name("horovodrun")
-OPTIONS = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", 8, "--epochs", 2)
+OPTIONS = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", 8, "--epochs", 2, "--dropout_rate", 0.3)
 TIMEOUT_S = 300
 
 
@@ -45,7 +45,7 @@ def interrupted(start, dataset: Path, folder: Path, number: int, epoch: int, *op
 def test_a_run_interrupted_within_an_epoch_ends_with_the_weights_of_an_uninterrupted_one(
     fast_dataset: Path, tmp_path: Path, start_training, log_of
 ) -> None:
-    """Exactly, with one thread: same batches, optimizer state, and the interrupted epoch's train metrics too."""
+    """Exactly, with one thread: batches, dropout masks, optimizer state, the interrupted epoch's train metrics too."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     process = start_training(fast_dataset, whole, *OPTIONS, "--save_checkpoint_path", whole / "ck", "--seed", 11)
     assert process.wait(TIMEOUT_S) == 0, process.communicate()
@@ -66,6 +66,24 @@ def test_a_run_interrupted_within_an_epoch_ends_with_the_weights_of_an_uninterru
     for name in ("train_auc", "train_loss", "test_auc", "test_loss", "rows"):
         assert got.metrics[name] == expected.metrics[name]
     assert sorted(f.name for f in (parts / "ck").iterdir()) == ["epoch-0001", "epoch-0002"]
+
+
+@pytest.mark.slow
+def test_two_processes_that_resume_after_an_epoch_end_with_the_weights_of_two_that_go_on(
+    fast_dataset: Path, tmp_path: Path, start_training
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    two = {"launcher": (HOROVODRUN, "-np", 2, "--gloo")}
+    batch = ("--global_batch_size", 200, "--micro_batch_size", 60)
+    process = start_training(fast_dataset, whole, *OPTIONS, *batch, "--save_checkpoint_path", whole / "ck", **two)
+    assert process.wait(TIMEOUT_S) == 0, process.communicate()
+    shutil.copytree(whole / "ck" / "epoch-0001", parts / "ck" / "epoch-0001")
+    resume = ("--load_checkpoint_path", parts / "ck", "--save_checkpoint_path", parts / "ck")
+    process = start_training(fast_dataset, parts, *OPTIONS, *batch, *resume, **two)
+    assert process.wait(TIMEOUT_S) == 0, process.communicate()
+    expected, got = (open_checkpoint(folder / "ck").restore_model() for folder in (whole, parts))
+    for a, b in zip(expected.variables, got.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
