@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import (
+    KINDS,
     columns_of,
     label_of,
     losses_and_gradients,
@@ -18,8 +19,6 @@ from tests.training.models.samples import (
 )  # fmt: skip
 from tests.training.models.variants import VARIANTS
 from training.layers.activation_unit import ActivationUnit
-
-KINDS = ["sim", "din", "dien"]
 
 
 @pytest.mark.parametrize("native", [False, True])
