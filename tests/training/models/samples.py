@@ -13,6 +13,7 @@ from training.models import build_model
 from training.models.base import CtrModel
 from training.settings import ModelSettings
 
+KINDS = ["sim", "din", "dien"]
 HISTORY, LONG, K = 12, 8, 3
 ITEMS = {"item_id": 60, "brand": 11, "cat_id": 4}  # the category last, as hard search wants it
 USERS = {"user_id": 20, "country": 5, "age": None}  # None: a number

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import (
+    KINDS,
     columns_of,
     label_of,
     losses_and_gradients,
@@ -18,8 +21,6 @@ from tests.training.models.samples import (
 )  # fmt: skip
 from tests.training.models.variants import VARIANTS
 from training.layers.dropout import dropout_seeds
-
-KINDS = ["sim", "din", "dien"]
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -190,14 +191,18 @@ def test_padded_steps_do_not_matter_even_with_ids_in_other_features(variant: str
         np.testing.assert_allclose(other, one, atol=1e-6, err_msg=variable.name)
 
 
+@cache
+def in_precision(variant: str, dtype: tf.DType) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    kind, options, shape = VARIANTS[variant]
+    spec = spec_of(**shape)
+    model = model_of(spec, settings_of(kind, **options), dtype=dtype, scale=0.15)
+    return losses_and_gradients(model, columns_of(spec, 16))
+
+
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_low_precision_is_finite_and_near_float32(variant: str, dtype: tf.DType) -> None:
-    kind, options, shape = VARIANTS[variant]
-    spec = spec_of(**shape)
-    columns, settings = columns_of(spec, 16), settings_of(kind, **options)
-    full = losses_and_gradients(model_of(spec, settings, scale=0.15), columns)
-    low = losses_and_gradients(model_of(spec, settings, dtype=dtype, scale=0.15), columns)
+    full, low = in_precision(variant, tf.float32), in_precision(variant, dtype)
     assert low[0]["logits"].dtype == np.float32
     for name, value in full[0].items():
         np.testing.assert_allclose(low[0][name], value, atol=0.02, err_msg=name)

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.training.models.samples import HISTORY, raw_spec_of, settings_of, spec_of
+from tests.training.models.samples import HISTORY, KINDS, raw_spec_of, settings_of, spec_of
 from training.errors import SettingsError
 from training.feature_spec import FeatureSpec, FeatureSpecError
 from training.models import build_model
-
-KINDS = ["sim", "din", "dien"]
 
 
 def rename_user(raw: dict[str, Any], new: str) -> None:

@@ -28,7 +28,7 @@ def test_a_step_size_that_spoils_the_weights_is_found_at_the_first_step_after(
     fast_dataset: Path, tmp_path: Path, train, log_of, batch_size: int
 ) -> None:
     """In the middle of a pass it is the next step's loss; at its end the test rows tell."""
-    options = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", batch_size)
+    options = ("--model_type", "din", "--global_batch_size", batch_size)
     save = ("--save_checkpoint_path", tmp_path / "ck")
     train(fast_dataset, tmp_path, *options, "--epochs", 1, *save)
     resume = ("--load_checkpoint_path", tmp_path / "ck", "--epochs", 2, "--lr", 1e38)

@@ -37,7 +37,8 @@ def test_defect_10_dropout_reaches_every_model(fast_dataset: Path, model_type: s
 
 
 def test_defect_12_num_parallel_calls_is_a_number(fast_dataset: Path, tmp_path: Path, train, log_of) -> None:
-    train(fast_dataset, tmp_path, *SHORT, "--epochs", 1, "--num_parallel_calls", 8, "--global_batch_size", 400)
+    options = ("--model_type", "din", "--epochs", 1, "--num_parallel_calls", 8, "--global_batch_size", 400)
+    train(fast_dataset, tmp_path, *options)
     assert log_of(tmp_path)[0]["data"]["num_parallel_calls"] == 8
 
 
