@@ -10,7 +10,7 @@ import click
 
 from training.affinity import bind_process
 from training.settings import Settings, read_recipe
-from training.settings_checks import refuse_unused_options
+from training.settings_checks import unused_options
 from training.settings_cli import given, settings_options
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def train(recipe: Path | None, **flags: Any) -> None:
       recserve train --dataset_dir data/tfrecord --benchmark    # speed, memory, share of the machine's peak
       recserve train --dataset_dir data/tfrecord --mode inference --benchmark --global_batch_size 4096
     """
-    source = str(recipe or "flags")
-    settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, source)
-    refuse_unused_options(settings.model, source)
+    settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, str(recipe or "flags"))
     cpus = bind_process(settings.run.affinity)  # before TensorFlow is loaded: it counts the CPUs it may use
     from training.distributed import start_workers
 
     _set_threads(settings)
     workers = start_workers()
+    for sentence in unused_options(settings.model) if workers.is_first else ():
+        click.secho(f"warning: {sentence}", fg="yellow", err=True)
     facts = {} if cpus is None else {"cpus": len(cpus)}
     if settings.run.mode == "inference" or settings.run.benchmark:
         _measure(settings, workers, facts)

@@ -1,4 +1,7 @@
-"""Which options a model uses. One that it would ignore is refused, so that no result is put down to it."""
+"""Which options a model uses. One that it would ignore is named, so that no result is put down to it.
+
+A warning and no error: one set of options may serve runs of several models.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from training.errors import SettingsError
 from training.settings import ModelSettings
 
 
@@ -42,14 +44,12 @@ USES: Mapping[str, Mapping[str, _Needs | None]] = {
 }
 
 
-def refuse_unused_options(settings: ModelSettings, source: str) -> None:
-    """Raises SettingsError with every option that has another value than its default, but no effect on the model.
+def unused_options(settings: ModelSettings) -> list[str]:
+    """A sentence for each option that has another value than its default, but no effect on the model.
 
-    For what a user asks for, not for stored settings. What reference_compatible overrides is not refused.
+    For what a user asks for, not for stored settings. What reference_compatible overrides is not named.
     """
-    problems = list(_unused(settings))
-    if problems:
-        raise SettingsError(f"{source}: " + "\n".join(problems))
+    return list(_unused(settings))
 
 
 def _unused(settings: ModelSettings) -> Iterator[str]:
@@ -60,14 +60,11 @@ def _unused(settings: ModelSettings) -> Iterator[str]:
             continue
         got = f"{option.name}: got {_shown(value)} with model_type {model}"
         if model not in uses:
-            yield f"{got}, which does not use it; expected model_type {' or '.join(uses)}. Leave {option.name} out."
+            yield f"{got}, which does not use it; model_type {' and '.join(uses)} do{'es' if len(uses) == 1 else ''}"
         needs = uses.get(model)
         if needs and not _holds(needs, settings):
             other = getattr(settings, needs.name)
-            yield (
-                f"{got} and {needs.name} {other}, which does not use it; expected {needs.name} {needs.value}. "
-                f"Leave {option.name} out."
-            )
+            yield f"{got} and {needs.name} {other}, which does not use it; {needs.name} {needs.value} does"
 
 
 def _holds(needs: _Needs, settings: ModelSettings) -> bool:

@@ -17,20 +17,11 @@ from tests.training.options import PATIENT, SMALL
 from training.feature_spec import FeatureSpec
 
 ROOT = Path(__file__).parents[3]
-<<<<<<< HEAD
-SMALL = ["--embedding_dim", "8", "--stage_two_mlp_dims", "8"]
-SMALL_OF_MODEL = {
-    "sim": ["--stage_one_mlp_dims", "8", "--aux_mlp_dims", "6,4"], "dien": ["--aux_mlp_dims", "6,4"], "din": [],
-}  # fmt: skip
-=======
->>>>>>> suite
 Arguments = Sequence[object]
 
 
 def arguments(dataset: Path, folder: Path, options: Arguments) -> list[str]:
-    model = options[options.index("--model_type") + 1] if "--model_type" in options else "sim"
-    small = [*SMALL, *SMALL_OF_MODEL[str(model)]]
-    given = ["--dataset_dir", dataset, "--results_dir", folder / "results", *small, *options]
+    given = ["--dataset_dir", dataset, "--results_dir", folder / "results", *SMALL, *options]
     return [str(a) for a in (given if "--seed" in options else [*given, "--seed", 1])]
 
 
