@@ -114,7 +114,7 @@ class Model(ShortHistoryModel):
         weights = [
             self.search_unit.weights(fits, selected),
             mean_weights(selected)[:, tf.newaxis],
-            masked_softmax(relevance, mask)[:, tf.newaxis],
+            masked_softmax(relevance, mask, self.has_kernels)[:, tf.newaxis],
         ]
         queries = [self.search_unit.queries, 1, 1]
         attended, average, pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
