@@ -53,7 +53,8 @@ def masked_softmax(scores: tf.Tensor, mask: tf.Tensor, native: bool = False) -> 
         return native_masked_softmax(scores, mask)
     if len(scores.shape) > len(mask.shape):
         mask = mask[:, tf.newaxis]
-    scores = tf.where(mask, tf.maximum(scores, tf.float32.min), tf.float32.min)
+    lowest = tf.float32.min  # real scores stay far above it, also those that overflowed: padding has no share
+    scores = tf.where(mask, tf.maximum(scores, lowest / 2), lowest)
     return tf.where(mask, tf.nn.softmax(scores, axis=-1), 0.0)
 
 

@@ -36,7 +36,7 @@ def assert_same(variant: str, widths: dict, rows: int, edit=lambda columns: None
     for name, value in losses.items():
         np.testing.assert_allclose(native_losses[name], value, atol=1e-5, err_msg=name)
     for variable, got, expected in zip(plain.trainable_variables, native_gradients, gradients, strict=True):
-        tolerance = 2e-5 * max(np.abs(expected).max(), 1e-3)
+        tolerance = 2e-5 * max(np.abs(expected).max(), 2e-2)  # terms of a small sum are larger than it
         np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance, err_msg=variable.name)
     features = {f.name: tensors(columns, native)[f.name] for f in native.served}
     np.testing.assert_allclose(native.call(features, training=False), plain.call(features, training=False), atol=1e-5)

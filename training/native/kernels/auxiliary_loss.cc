@@ -124,9 +124,9 @@ class AuxiliaryLossOp : public OpKernel {
     write(to[5], &S::b_hidden, 1, w.second_units);
     write(to[6], &S::alpha_hidden, 1, w.second_units);
     write(to[7], &S::head, 1, w.second_units);
-    float* b_head = to[8]->template flat<float>().data();
-    *b_head = 0.0f;
-    for (const S& sum : sums) *b_head += sum.b_head;
+    double b_head = 0.0;
+    for (const S& sum : sums) b_head += sum.b_head;
+    *to[8]->template flat<float>().data() = static_cast<float>(b_head);
   }
 };
 

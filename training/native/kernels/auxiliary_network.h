@@ -59,8 +59,7 @@ struct AuxiliarySums {
         head(w.second_padded, 0.0f) {}
 
   std::vector<float> state, item, b_first, alpha_first, hidden, b_hidden, alpha_hidden, head;
-  float b_head = 0.0f;
-  double loss = 0.0;
+  double b_head = 0.0, loss = 0.0;
 };
 
 // Up to kSteps real steps: two rows of the network each, the positive items' rows first.
