@@ -73,7 +73,12 @@ class Binder {
     }
     const SignatureTensor& model = found->second;
     const std::vector<int64_t> shape = config_.FullShape(tensor);
-    BoundTensor result{tensor.name, tensor.dtype, model.tensor_name, shape, tensor.optional};
+    BoundTensor result;
+    result.name = tensor.name;
+    result.dtype = tensor.dtype;
+    result.tensor_name = model.tensor_name;
+    result.shape = shape;
+    result.optional = tensor.optional;
     result.scatter_by = kind == "output" ? ScatteredBy(tensor.name) : "";
     result.scalar = config_.max_batch_size == 0 && !model.unknown_rank && model.shape.empty() &&
                     shape == std::vector<int64_t>{1};
@@ -105,7 +110,11 @@ class Binder {
       mistakes_.push_back(
           label + ": the model has " + ModelText(found->second) + ", config.pbtxt says " + input.dtype->name);
     } else {
-      bound->push_back({input.name, input.dtype, found->second.tensor_name});
+      BoundTensor result;
+      result.name = input.name;
+      result.dtype = input.dtype;
+      result.tensor_name = found->second.tensor_name;
+      bound->push_back(result);
     }
   }
 

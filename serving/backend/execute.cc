@@ -70,9 +70,6 @@ class Execution {
  private:
   void Admit(PendingRequest* request) {
     try {
-      if (model_.settings().drop_cancelled && request->IsCancelled()) {
-        throw BackendError(TRITONSERVER_ERROR_CANCELLED, "the request was cancelled before it was computed");
-      }
       request->Read(model_);
     } catch (const BackendError& error) {
       request->Fail(error.code(), error.what());
@@ -87,8 +84,21 @@ class Execution {
     }
   }
 
+  // Asked as late as possible: while another group of the same call was computed, clients may have given up.
+  void DropCancelled(Group* group) const {
+    if (!model_.settings().drop_cancelled) return;
+    const auto cancelled = std::stable_partition(
+        group->begin(), group->end(), [](const PendingRequest* request) { return !request->IsCancelled(); });
+    std::for_each(cancelled, group->end(), [](PendingRequest* request) {
+      request->Fail(TRITONSERVER_ERROR_CANCELLED, "the request was cancelled before it was computed");
+    });
+    group->erase(cancelled, group->end());
+  }
+
   // A batch that fails is run again one request at a time, so that only the guilty one fails.
-  void RunGroup(const Group& group) {
+  void RunGroup(Group group) {
+    DropCancelled(&group);
+    if (group.empty()) return;
     Times times;
     times.exec_start_ns = NowNs();
     try {

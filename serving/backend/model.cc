@@ -5,7 +5,7 @@
 
 #include "auto_complete.h"
 #include "status.h"
-#include "strings.h"
+#include "string_tensor.h"
 
 namespace recserve {
 

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "status.h"
-#include "strings.h"
+#include "string_tensor.h"
 
 namespace recserve {
 

@@ -7,7 +7,7 @@
 
 #include "model.h"
 #include "outputs.h"
-#include "strings.h"
+#include "string_tensor.h"
 #include "triton_abi.h"
 
 namespace recserve {
