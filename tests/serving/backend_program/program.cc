@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "batch.h"
 #include "fake_triton.h"
 
 namespace {
@@ -139,23 +140,55 @@ void CheckStrings(Loaded* loaded, size_t instance, std::mt19937* random) {
   }
 }
 
+constexpr int64_t kWidth = 1000;
+constexpr size_t kAlignedBytes = 4096;  // kWidth floats and a little more
+
+// A request whose input `x`, of kWidth floats, lies in memory of the caller's.
+void AddAlignedInput(TRITONBACKEND_Request* request, const void* memory) {
+  auto input = std::make_unique<TRITONBACKEND_Input>();
+  input->name = "x";
+  input->dtype = TRITONSERVER_TYPE_FP32;
+  input->shape = {1, kWidth};
+  input->aligned = memory;
+  input->aligned_bytes = kWidth * sizeof(float);
+  request->inputs.push_back(std::move(input));
+}
+
+// Aligned memory is read in place if the graph cannot keep it, other memory is copied.
+void CheckBorrowing(Loaded* loaded, bool expected) {
+  auto* instance = static_cast<recserve::Instance*>(loaded->instance(0)->state);
+  REQUIRE(instance->may_borrow() == expected);
+  char* memory = static_cast<char*>(std::aligned_alloc(kAlignedBytes, 2 * kAlignedBytes));
+  std::memset(memory, 0, 2 * kAlignedBytes);
+  for (const size_t offset : {size_t{0}, size_t{64}, size_t{4}}) {
+    TRITONBACKEND_Request request;
+    AddAlignedInput(&request, memory + offset);
+    recserve::PendingRequest pending(&request);
+    pending.Read(instance->model());
+    const auto borrowers = std::make_shared<std::atomic<int>>(0);
+    {
+      const auto inputs = recserve::GatherInputs(instance->model(), {&pending}, 1, borrowers);
+      const bool in_place = TF_TensorData(inputs[0].get()) == memory + offset;
+      REQUIRE(in_place == (offset % TF_TensorDefaultAlignment() == 0));
+      REQUIRE(*borrowers == (in_place ? 1 : 0));
+    }
+    REQUIRE(*borrowers == 0);
+    const auto copies = recserve::GatherInputs(instance->model(), {&pending}, 1, nullptr);
+    REQUIRE(TF_TensorData(copies[0].get()) != memory + offset);
+  }
+  std::free(memory);
+}
+
 // The model `keeper` answers with what it was sent before: its memory must be a copy, for the fake frees the
 // request's. One thread only, for the model has one memory.
 void CheckKeeper(Loaded* loaded, size_t calls) {
-  constexpr int64_t kWidth = 1000;
-  void* memory = std::aligned_alloc(64, kWidth * sizeof(float));
+  void* memory = std::aligned_alloc(64, kAlignedBytes);
   std::string last;
   for (size_t call = 0; call < calls; ++call) {
     std::vector<float> values(kWidth, static_cast<float>(call + 1));
     std::memcpy(memory, values.data(), kWidth * sizeof(float));
     std::vector<TRITONBACKEND_Request> requests(1);
-    auto input = std::make_unique<TRITONBACKEND_Input>();
-    input->name = "x";
-    input->dtype = TRITONSERVER_TYPE_FP32;
-    input->shape = {1, kWidth};
-    input->aligned = memory;
-    input->aligned_bytes = kWidth * sizeof(float);
-    requests[0].inputs.push_back(std::move(input));
+    AddAlignedInput(&requests[0], memory);
     loaded->Execute(0, &requests);
     REQUIRE(requests[0].error.empty());
     if (!last.empty()) REQUIRE(requests[0].outputs.at("y").data == last);
@@ -219,6 +252,8 @@ int main(int argc, char** argv) {
   Loaded padded(&backend, repository, "echo_string", buckets, kThreads);
   Loaded keeper(&backend, repository, "keeper", empty, 1);
   CheckBadRequests(&numbers);
+  CheckBorrowing(&numbers, true);
+  CheckBorrowing(&keeper, false);
 
   std::vector<std::thread> threads;
   for (size_t t = 0; t < kThreads; ++t) {
