@@ -50,9 +50,21 @@ void Instance::CheckOptional(size_t input) const {
           "default value or remove 'optional'");
 }
 
-std::vector<Tensor> Instance::Run(const std::vector<Tensor>& inputs, std::vector<bool> wanted) {
-  const bool all = !model_->config().buckets.empty() || !session_->MayFetchOnly(model_->signature(), wanted);
-  if (all) wanted.assign(wanted.size(), true);  // a new set of outputs would be compiled anew
+// A new set of outputs takes TensorFlow a new executor, and XLA new programs. And what comes out of the same operation
+// as a wanted output, as all outputs of a TensorFlow 2 signature do, is computed in any case.
+std::vector<bool> Instance::Computed(const std::vector<bool>& wanted) {
+  std::vector<bool> computed(wanted.size(), !model_->config().buckets.empty());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    for (size_t j = 0; wanted[i] && j < wanted.size(); ++j) {
+      if (output_nodes_[i].oper == output_nodes_[j].oper) computed[j] = true;
+    }
+  }
+  if (!session_->MayFetchOnly(model_->signature(), computed)) computed.assign(wanted.size(), true);
+  return computed;
+}
+
+std::vector<Tensor> Instance::Run(const std::vector<Tensor>& inputs, const std::vector<bool>& wanted) {
+  const std::vector<bool> computed = Computed(wanted);
   std::vector<TF_Output> feeds, fetches;
   std::vector<TF_Tensor*> values;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -60,13 +72,15 @@ std::vector<Tensor> Instance::Run(const std::vector<Tensor>& inputs, std::vector
     feeds.push_back(input_nodes_[i]);
     values.push_back(inputs[i].get());
   }
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (wanted[i]) fetches.push_back(output_nodes_[i]);
+  for (size_t i = 0; i < computed.size(); ++i) {
+    if (computed[i]) fetches.push_back(output_nodes_[i]);
   }
-  std::vector<Tensor> computed = session_->Run(feeds, values, fetches);
+  std::vector<Tensor> results = session_->Run(feeds, values, fetches);
   std::vector<Tensor> outputs(wanted.size());
   for (size_t i = 0, next = 0; i < wanted.size(); ++i) {
-    if (wanted[i]) outputs[i] = std::move(computed[next++]);
+    if (!computed[i]) continue;
+    if (wanted[i]) outputs[i] = std::move(results[next]);
+    ++next;
   }
   return outputs;
 }

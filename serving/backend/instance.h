@@ -18,9 +18,9 @@ class Instance {
   const Model& model() const { return *model_; }
 
   // inputs: one per model inputs(), then one per batch_inputs(); null for one that is left out.
-  // wanted: one per outputs(). The result has one tensor per outputs(); those that were not computed are null.
+  // wanted: one per outputs(). The result has one tensor per outputs(), null for those that are not wanted.
   // Throws BackendError with TensorFlow's message if the graph fails.
-  std::vector<Tensor> Run(const std::vector<Tensor>& inputs, std::vector<bool> wanted);
+  std::vector<Tensor> Run(const std::vector<Tensor>& inputs, const std::vector<bool>& wanted);
 
   // Whether inputs may be read in place: never for a graph that could keep them (input_retention.h).
   bool may_borrow() { return session_->may_borrow_inputs(model_->signature()); }
@@ -29,6 +29,7 @@ class Instance {
  private:
   TF_Output FindNode(const BoundTensor& tensor) const;
   void CheckOptional(size_t input) const;
+  std::vector<bool> Computed(const std::vector<bool>& wanted);
   void Warm();
   std::vector<Tensor> ZeroInputs(int64_t rows) const;
 

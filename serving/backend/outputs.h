@@ -18,7 +18,7 @@ struct OutputPart {
 };
 
 // What the graph returned must be cut by rows, so its shapes are checked, not trusted.
-// outputs: one per model.outputs(), null for those that were not computed. rows: of the batch as it was run.
+// outputs: one per model.outputs(), null for those that no one wants. rows: of the batch as it was run.
 // Throws BackendError(INTERNAL) that names the output and both shapes.
 void CheckRows(const Model& model, const std::vector<Tensor>& outputs, int64_t rows);
 

@@ -62,6 +62,17 @@ def add_reshape(repository: Path) -> None:
     (repository / "reshape" / "config.pbtxt").write_text(config_text([], [], extra=body))
 
 
+def add_half_broken(repository: Path) -> None:
+    """TensorFlow 1: each output is an operation of its own. `bad` fails on negative values, `good` never."""
+    model = repository / "half_broken"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.int64, [None, 1], name="x")
+        outputs = {"good": x + 1, "bad": tf.gather(tf.zeros([3], tf.int64), x)}
+        tf.compat.v1.saved_model.simple_save(session, str(model / "1" / "model.savedmodel"), {"x": x}, outputs)
+    text = config_text([("x", "INT64", [1])], [("good", "INT64", [1]), ("bad", "INT64", [1])], extra=BATCHING)
+    (model / "config.pbtxt").write_text(text)
+
+
 OPTIONAL_BODY = """
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] },
         { name: "w" data_type: TYPE_FP32 dims: [ 3 ] optional: true },
@@ -181,6 +192,7 @@ def build_all(repository: Path) -> None:
         add_string_keeper,
         add_scalars,
         add_reshape,
+        add_half_broken,
         add_optional,
         add_optional_placeholder,
         add_ragged,

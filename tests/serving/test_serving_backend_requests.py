@@ -176,7 +176,17 @@ def test_a_model_that_loses_rows_gives_an_error_not_wrong_rows(infer: Any) -> No
 
 
 def test_only_the_requested_outputs_are_computed(infer: Any) -> None:
-    """The output 'y' of this model is an error: a request that does not ask for it must not notice."""
+    """One of these outputs fails at run time, which shows whether it was computed."""
+    from tritonclient.utils import InferenceServerException
+
+    x = np.array([[-1]])
+    np.testing.assert_array_equal(infer("half_broken", {"x": x}, outputs=["good"])["good"], [[0]])
+    with pytest.raises(InferenceServerException, match="is not in"):
+        infer("half_broken", {"x": x})
+    assert list(infer("half_broken", {"x": -x}, outputs=["bad"])) == ["bad"]
+
+
+def test_an_output_that_no_one_wants_is_not_checked(infer: Any) -> None:
     from tritonclient.utils import InferenceServerException
 
     x = np.ones([2, 2], np.float32)
