@@ -26,7 +26,8 @@ void SetTensorFlowEnvironment() {
   // Without this XLA's auto-clustering leaves the CPU out. It acts only on sessions that ask for auto-clustering.
   const char* given = std::getenv("TF_XLA_FLAGS");
   std::string flags = given != nullptr ? given : "";
-  if (flags.find("tf_xla_cpu_global_jit") == std::string::npos) {
+  const bool is_file = !flags.empty() && flags[0] != '-';  // of flags: it is the user's to edit
+  if (!is_file && flags.find("tf_xla_cpu_global_jit") == std::string::npos) {
     flags += std::string(flags.empty() ? "" : " ") + "--tf_xla_cpu_global_jit";
     setenv("TF_XLA_FLAGS", flags.c_str(), /*overwrite=*/1);
   }
