@@ -99,7 +99,7 @@ def _fingerprint() -> dict[str, str]:
     }
 
 
-def _cmake() -> str:
+def find_cmake() -> str:
     """The environment's own cmake first: it may be newer than the system's."""
     beside = Path(sys.executable).with_name("cmake")
     found = str(beside) if beside.is_file() else shutil.which("cmake")
@@ -109,7 +109,7 @@ def _cmake() -> str:
 
 
 def _build(tools: ToolFolder) -> None:
-    cmake = _cmake()
+    cmake = find_cmake()
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")):
         raise BackendBuildError("no C++ compiler was found. Install one: apt-get install g++ make, or set CXX")
     shutil.rmtree(BUILD_FOLDER, ignore_errors=True)  # a cache of another TensorFlow would link against that one

@@ -1,10 +1,12 @@
 // The entry points that tritonserver looks up in this library.
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 #include "execute.h"
-#include "json.h"
+#include "instance.h"
 #include "model.h"
+#include "server.h"
 #include "status.h"
 #include "triton_abi.h"
 
@@ -14,37 +16,21 @@ namespace {
 
 using recserve::BackendError;
 using recserve::Check;
+using recserve::Instance;
 using recserve::Model;
 
-recserve::Json ReadConfigJson(TRITONBACKEND_Model* model) {
-  TRITONSERVER_Message* message = nullptr;
-  Check(TRITONBACKEND_ModelConfig(model, 1, &message));
-  const char* text = nullptr;
-  size_t size = 0;
-  TRITONSERVER_Error* error = TRITONSERVER_MessageSerializeToJson(message, &text, &size);
-  const std::string copy = error == nullptr ? std::string(text, size) : std::string();
-  recserve::LogIfFailed(TRITONSERVER_MessageDelete(message), "freeing the model configuration");
-  Check(error);
-  return recserve::Json::Parse(copy);
-}
-
-std::string VersionFolder(TRITONBACKEND_Model* model, uint64_t version) {
-  TRITONBACKEND_ArtifactType type = TRITONBACKEND_ARTIFACT_FILESYSTEM;
-  const char* location = nullptr;
-  Check(TRITONBACKEND_ModelRepository(model, &type, &location));
-  if (type != TRITONBACKEND_ARTIFACT_FILESYSTEM) {
-    throw BackendError(TRITONSERVER_ERROR_UNSUPPORTED, "the model repository is not a folder");
+// TensorFlow reads its environment when it is first used, which is after this.
+void SetTensorFlowEnvironment() {
+  // Without this the first session's intra-op thread count would hold for all models of the process.
+  setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", "1", /*overwrite=*/0);
+  // Without this XLA's auto-clustering leaves the CPU out. It acts only on sessions that ask for auto-clustering.
+  const char* given = std::getenv("TF_XLA_FLAGS");
+  std::string flags = given != nullptr ? given : "";
+  const bool is_file = !flags.empty() && flags[0] != '-';  // of flags: it is the user's to edit
+  if (!is_file && flags.find("tf_xla_cpu_global_jit") == std::string::npos) {
+    flags += std::string(flags.empty() ? "" : " ") + "--tf_xla_cpu_global_jit";
+    setenv("TF_XLA_FLAGS", flags.c_str(), /*overwrite=*/1);
   }
-  return std::string(location) + "/" + std::to_string(version);
-}
-
-Model* LoadModel(TRITONBACKEND_Model* model) {
-  const char* name = nullptr;
-  uint64_t version = 0;
-  Check(TRITONBACKEND_ModelName(model, &name));
-  Check(TRITONBACKEND_ModelVersion(model, &version));
-  const std::string label = "model '" + std::string(name) + "' version " + std::to_string(version);
-  return new Model(label, VersionFolder(model, version), recserve::ReadModelConfig(ReadConfigJson(model)));
 }
 
 Model* StateOf(TRITONBACKEND_Model* model) {
@@ -53,10 +39,16 @@ Model* StateOf(TRITONBACKEND_Model* model) {
   return static_cast<Model*>(state);
 }
 
-Model* StateOf(TRITONBACKEND_ModelInstance* instance) {
+Model* ModelOf(TRITONBACKEND_ModelInstance* instance) {
   TRITONBACKEND_Model* model = nullptr;
   Check(TRITONBACKEND_ModelInstanceModel(instance, &model));
   return StateOf(model);
+}
+
+Instance* StateOf(TRITONBACKEND_ModelInstance* instance) {
+  void* state = nullptr;
+  Check(TRITONBACKEND_ModelInstanceState(instance, &state));
+  return static_cast<Instance*>(state);
 }
 
 }  // namespace
@@ -71,14 +63,20 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
           "this tensorflow backend speaks version 1 of Triton's backend interface, the server speaks " +
               std::to_string(major));
     }
-    // Without this the first session's intra-op thread count would hold for all models of the process.
-    setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", "1", /*overwrite=*/0);
+    SetTensorFlowEnvironment();
     recserve::Log(TRITONSERVER_LOG_INFO, std::string("TensorFlow ") + TF_Version() + " backend for savedmodels");
   });
 }
 
 EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
-  return recserve::Guard([&] { Check(TRITONBACKEND_ModelSetState(model, LoadModel(model))); });
+  return recserve::Guard([&] {
+    const recserve::Json config = recserve::ReadConfig(model);
+    auto state = std::make_unique<Model>(
+        recserve::Label(model), recserve::VersionFolder(model), config, recserve::ReadSettings(model));
+    if (state->config_json().Write() != config.Write()) recserve::WriteConfig(model, state->config_json());
+    Check(TRITONBACKEND_ModelSetState(model, state.get()));
+    state.release();  // TRITONBACKEND_ModelFinalize deletes it
+  });
 }
 
 EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model) {
@@ -87,17 +85,25 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* mo
 
 EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* instance) {
   return recserve::Guard([&] {
+    Model* model = ModelOf(instance);
     TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_CPU;
     Check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
     if (kind == TRITONSERVER_INSTANCEGROUPKIND_GPU) {
       throw BackendError(
           TRITONSERVER_ERROR_UNSUPPORTED,
-          StateOf(instance)->label() + ": this backend computes on the CPU; set instance_group kind KIND_CPU");
+          model->label() + ": this backend computes on the CPU; set instance_group kind KIND_CPU");
     }
+    auto state = std::make_unique<Instance>(model);
+    Check(TRITONBACKEND_ModelInstanceSetState(instance, state.get()));
+    state.release();  // TRITONBACKEND_ModelInstanceFinalize deletes it
   });
+}
+
+EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* instance) {
+  return recserve::Guard([&] { delete StateOf(instance); });
 }
 
 EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(
     TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** requests, const uint32_t count) {
-  return recserve::Guard([&] { recserve::Execute(*StateOf(instance), instance, requests, count); });
+  return recserve::Guard([&] { recserve::Execute(StateOf(instance), instance, requests, count); });
 }

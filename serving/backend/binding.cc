@@ -52,6 +52,8 @@ class Binder {
     for (const ConfigTensor& tensor : config_.outputs) {
       BindOne("output", tensor, signature_.outputs, &binding.outputs);
     }
+    for (const BatchInput& input : config_.batch_inputs) BindBatchInput(input, &binding.batch_inputs);
+    RequireBatchOutputs();
     RequireAllInputs();
     if (config_.outputs.empty()) mistakes_.push_back("no output is listed");
     if (!mistakes_.empty()) Throw();
@@ -71,29 +73,77 @@ class Binder {
     }
     const SignatureTensor& model = found->second;
     const std::vector<int64_t> shape = config_.FullShape(tensor);
-    if (model.dtype != tensor.dtype->tensorflow || (!model.unknown_rank && !ShapesFit(model.shape, shape))) {
+    BoundTensor result;
+    result.name = tensor.name;
+    result.dtype = tensor.dtype;
+    result.tensor_name = model.tensor_name;
+    result.shape = shape;
+    result.optional = tensor.optional;
+    result.scatter_by = kind == "output" ? ScatteredBy(tensor.name) : "";
+    result.scalar = config_.max_batch_size == 0 && !model.unknown_rank && model.shape.empty() &&
+                    shape == std::vector<int64_t>{1};
+    result.ragged = tensor.ragged && (model.unknown_rank || model.shape == std::vector<int64_t>{-1});
+    // The graph's shape is not that of a request.
+    const bool whole = result.ragged || result.scalar || !result.scatter_by.empty();
+    if (model.dtype != tensor.dtype->tensorflow || (!whole && !model.unknown_rank && !ShapesFit(model.shape, shape))) {
       mistakes_.push_back(
           label + ": the model has " + ModelText(model) + ", config.pbtxt says " + ConfigText(config_, tensor));
       return;
     }
-    if (config_.max_batch_size > 0 && !model.unknown_rank && model.shape[0] != -1) {
+    if (config_.max_batch_size > 0 && !model.unknown_rank && !whole && model.shape[0] != -1) {
       mistakes_.push_back(
           label + ": the model has " + ModelText(model) + ", whose first dimension is fixed, config.pbtxt says " +
           ConfigText(config_, tensor) + "; export the model with an open first dimension or set max_batch_size 0");
       return;
     }
-    bound->push_back({tensor.name, tensor.dtype, model.tensor_name, Narrowest(shape, model)});
+    if (!whole) result.shape = Narrowest(shape, model);
+    bound->push_back(result);
+  }
+
+  void BindBatchInput(const BatchInput& input, std::vector<BoundTensor>* bound) {
+    const std::string label = "batch_input '" + input.name + "'";
+    const auto found = signature_.inputs.find(input.name);
+    if (found == signature_.inputs.end()) {
+      mistakes_.push_back(
+          label + ": the model has no such input (it has: " + Names(signature_.inputs) + ")");
+    } else if (found->second.dtype != input.dtype->tensorflow) {
+      mistakes_.push_back(
+          label + ": the model has " + ModelText(found->second) + ", config.pbtxt says " + input.dtype->name);
+    } else {
+      BoundTensor result;
+      result.name = input.name;
+      result.dtype = input.dtype;
+      result.tensor_name = found->second.tensor_name;
+      bound->push_back(result);
+    }
   }
 
   void RequireAllInputs() {
     for (const auto& [name, model] : signature_.inputs) {
-      const bool listed = std::any_of(
-          config_.inputs.begin(), config_.inputs.end(), [&](const ConfigTensor& input) { return input.name == name; });
-      if (!listed) {
+      if (!Lists(config_.inputs, name) && !Lists(config_.batch_inputs, name)) {
         mistakes_.push_back(
             "input '" + name + "': the model needs " + ModelText(model) + ", config.pbtxt does not list it");
       }
     }
+  }
+
+  void RequireBatchOutputs() {
+    for (const BatchOutput& output : config_.batch_outputs) {
+      if (Lists(config_.outputs, output.name)) continue;
+      mistakes_.push_back("batch_output '" + output.name + "': config.pbtxt lists no such output");
+    }
+  }
+
+  std::string ScatteredBy(const std::string& output) const {
+    for (const BatchOutput& batch_output : config_.batch_outputs) {
+      if (batch_output.name == output) return batch_output.source;
+    }
+    return "";
+  }
+
+  template <typename Tensor>
+  static bool Lists(const std::vector<Tensor>& tensors, const std::string& name) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const Tensor& tensor) { return tensor.name == name; });
   }
 
   static std::string Names(const Tensors& tensors) {

@@ -1,9 +1,11 @@
 #include "execute.h"
 
 #include <algorithm>
-#include <cstring>
+#include <chrono>
 #include <memory>
+#include <thread>
 
+#include "batch.h"
 #include "request.h"
 #include "status.h"
 
@@ -11,66 +13,50 @@ namespace recserve {
 
 namespace {
 
-// Requests that run as one batch, in order.
-using Group = std::vector<PendingRequest*>;
-
-int64_t TotalRows(const Group& group) {
-  int64_t rows = 0;
-  for (const PendingRequest* request : group) rows += request->rows();
-  return rows;
-}
-
-// Copies, even where one buffer would do. TensorFlow would read it in place, but a graph may keep the tensor longer
-// than the run (a variable that is assigned its input does), and Triton's gRPC frontend reuses the memory as soon as
-// the response is sent, released request or not.
-Tensor ConcatenateInput(const Model& model, const Group& group, size_t index) {
-  std::vector<int64_t> shape = group[0]->inputs()[index].shape;
-  if (model.batches()) shape[0] = TotalRows(group);
-  uint64_t bytes = 0;
-  for (const PendingRequest* request : group) bytes += request->inputs()[index].bytes;
-  Tensor tensor(
-      TF_AllocateTensor(model.inputs()[index].dtype->tensorflow, shape.data(), static_cast<int>(shape.size()), bytes));
-  if (tensor == nullptr) {
-    throw BackendError(TRITONSERVER_ERROR_UNAVAILABLE, "no memory for an input of " + std::to_string(bytes) + " bytes");
+// Lets a batch read request buffers in place, and at its end sees to it that nothing reads them any longer: after the
+// responses the server reuses that memory. The graph was searched for operations that keep inputs, so the wait never
+// happens; should it, it is better than wrong answers.
+class Borrowing {
+ public:
+  explicit Borrowing(Instance* instance) : instance_(instance) {
+    if (instance->may_borrow()) borrowers_ = std::make_shared<std::atomic<int>>(0);
   }
-  char* target = static_cast<char*>(TF_TensorData(tensor.get()));
+
+  ~Borrowing() {
+    if (borrowers_ == nullptr || *borrowers_ == 0) return;
+    instance_->ForbidBorrowing();
+    Log(TRITONSERVER_LOG_ERROR,
+        instance_->model().label() + ": the graph keeps its inputs; from now on they are copied");
+    constexpr auto kPatience = std::chrono::seconds(1);
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (*borrowers_ > 0 && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  Borrowing(const Borrowing&) = delete;
+  Borrowing& operator=(const Borrowing&) = delete;
+
+  const Borrowers& borrowers() const { return borrowers_; }
+
+ private:
+  Instance* instance_;
+  Borrowers borrowers_;
+};
+
+std::vector<bool> WantedByAny(const Group& group) {
+  std::vector<bool> wanted = group[0]->wanted();
   for (const PendingRequest* request : group) {
-    for (const BufferView& buffer : request->inputs()[index].buffers) {
-      std::memcpy(target, buffer.data, buffer.bytes);
-      target += buffer.bytes;
-    }
+    std::transform(
+        wanted.begin(), wanted.end(), request->wanted().begin(), wanted.begin(), [](bool a, bool b) { return a || b; });
   }
-  return tensor;
-}
-
-std::vector<Tensor> GatherInputs(const Model& model, const Group& group) {
-  std::vector<Tensor> inputs;
-  for (size_t i = 0; i < model.inputs().size(); ++i) {
-    inputs.push_back(ConcatenateInput(model, group, i));
-  }
-  return inputs;
-}
-
-// What the graph returned must be cut by rows, so its shape is checked, not trusted.
-void CheckOutputs(const Model& model, const std::vector<Tensor>& outputs, int64_t rows) {
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const BoundTensor& bound = model.outputs()[i];
-    std::vector<int64_t> shape, expected = bound.shape;
-    for (int d = 0; d < TF_NumDims(outputs[i].get()); ++d) shape.push_back(TF_Dim(outputs[i].get(), d));
-    if (model.batches()) expected[0] = rows;
-    bool fits = shape.size() == expected.size();
-    for (size_t d = 0; fits && d < shape.size(); ++d) fits = expected[d] == -1 || expected[d] == shape[d];
-    if (!fits) {
-      throw BackendError(
-          TRITONSERVER_ERROR_INTERNAL, "output '" + bound.name + "' came out of the model with shape " +
-                                           ShapeText(shape) + ", expected " + ShapeText(expected));
-    }
-  }
+  return wanted;
 }
 
 class Execution {
  public:
-  Execution(const Model& model, TRITONBACKEND_ModelInstance* instance) : model_(model), instance_(instance) {}
+  Execution(Instance* instance, TRITONBACKEND_ModelInstance* triton_instance)
+      : instance_(instance), model_(instance->model()), triton_instance_(triton_instance) {}
 
   void Run(const std::vector<std::unique_ptr<PendingRequest>>& requests) {
     const uint64_t start_ns = NowNs();
@@ -89,9 +75,8 @@ class Execution {
       request->Fail(error.code(), error.what());
       return;
     }
-    const auto fitting = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) {
-      return model_.batches() && group[0]->FitsWith(*request);
-    });
+    const auto fitting = std::find_if(
+        groups_.begin(), groups_.end(), [&](const Group& group) { return group[0]->FitsWith(*request, model_); });
     if (fitting != groups_.end()) {
       fitting->push_back(request);
     } else {
@@ -99,12 +84,25 @@ class Execution {
     }
   }
 
+  // Asked as late as possible: while another group of the same call was computed, clients may have given up.
+  void DropCancelled(Group* group) const {
+    if (!model_.settings().drop_cancelled) return;
+    const auto cancelled = std::stable_partition(
+        group->begin(), group->end(), [](const PendingRequest* request) { return !request->IsCancelled(); });
+    std::for_each(cancelled, group->end(), [](PendingRequest* request) {
+      request->Fail(TRITONSERVER_ERROR_CANCELLED, "the request was cancelled before it was computed");
+    });
+    group->erase(cancelled, group->end());
+  }
+
   // A batch that fails is run again one request at a time, so that only the guilty one fails.
-  void RunGroup(const Group& group) {
+  void RunGroup(Group group) {
+    DropCancelled(&group);
+    if (group.empty()) return;
     Times times;
     times.exec_start_ns = NowNs();
     try {
-      ComputeAndAnswer(group, &times);
+      ComputeAndPrepare(group, &times);
     } catch (const BackendError& error) {
       if (group.size() > 1) {
         for (PendingRequest* request : group) RunGroup({request});
@@ -113,51 +111,54 @@ class Execution {
       times.exec_end_ns = NowNs();
       group[0]->set_times(times);
       group[0]->Fail(error.code(), error.what());
+      return;
     }
-  }
-
-  // Throws only before the first answer is sent.
-  void ComputeAndAnswer(const Group& group, Times* times) {
-    const int64_t rows = TotalRows(group);
-    const std::vector<Tensor> inputs = GatherInputs(model_, group);
-    times->compute_start_ns = times->compute_end_ns = NowNs();
-    const std::vector<Tensor> outputs = model_.Run(inputs);
-    times->compute_end_ns = NowNs();
-    CheckOutputs(model_, outputs, rows);
-    int64_t first_row = 0;
-    for (PendingRequest* request : group) {
-      request->Answer(model_, outputs, first_row, rows);
-      first_row += request->rows();
-    }
-    times->exec_end_ns = NowNs();
-    for (PendingRequest* request : group) request->set_times(*times);
+    for (PendingRequest* request : group) request->Send();
+    times.exec_end_ns = NowNs();
+    for (PendingRequest* request : group) request->set_times(times);
     LogIfFailed(
         TRITONBACKEND_ModelInstanceReportBatchStatistics(
-            instance_, static_cast<uint64_t>(rows), times->exec_start_ns, times->compute_start_ns,
-            times->compute_end_ns, times->exec_end_ns),
+            triton_instance_, static_cast<uint64_t>(TotalRows(group)), times.exec_start_ns, times.compute_start_ns,
+            times.compute_end_ns, times.exec_end_ns),
         "reporting batch statistics");
   }
 
+  // No tensor outlives it: what is sent afterwards may free the requests' memory. Throws only before the first
+  // response is made.
+  void ComputeAndPrepare(const Group& group, Times* times) {
+    times->compute_start_ns = times->compute_end_ns = times->exec_start_ns;
+    const Borrowing borrowing(instance_);
+    const int64_t rows = model_.config().buckets.SizeFor(TotalRows(group));
+    const std::vector<Tensor> inputs = GatherInputs(model_, group, rows, borrowing.borrowers());
+    times->compute_start_ns = times->compute_end_ns = NowNs();
+    const std::vector<Tensor> outputs = instance_->Run(inputs, WantedByAny(group));
+    times->compute_end_ns = NowNs();
+    const auto parts = CutOutputs(model_, group, outputs, rows);
+    for (size_t i = 0; i < group.size(); ++i) group[i]->Prepare(model_, outputs, parts[i]);
+  }
+
+  Instance* instance_;
   const Model& model_;
-  TRITONBACKEND_ModelInstance* instance_;
+  TRITONBACKEND_ModelInstance* triton_instance_;
   std::vector<Group> groups_;
 };
 
 }  // namespace
 
 void Execute(
-    const Model& model, TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** requests, uint32_t count) {
+    Instance* instance, TRITONBACKEND_ModelInstance* triton_instance, TRITONBACKEND_Request** requests,
+    uint32_t count) {
   std::vector<std::unique_ptr<PendingRequest>> pending;
   for (uint32_t i = 0; i < count; ++i) pending.push_back(std::make_unique<PendingRequest>(requests[i]));
   std::string failure = "the batch was not run";
   try {
-    Execution(model, instance).Run(pending);
+    Execution(instance, triton_instance).Run(pending);
   } catch (const std::exception& error) {
     failure = error.what();
   }
   for (const auto& request : pending) {
     if (!request->answered()) request->Fail(TRITONSERVER_ERROR_INTERNAL, failure);
-    request->Finish(instance);
+    request->Finish(triton_instance);
   }
 }
 

@@ -1,7 +1,7 @@
 // Answers the requests that Triton hands to an instance in one call.
 #pragma once
 
-#include "model.h"
+#include "instance.h"
 #include "triton_abi.h"
 
 namespace recserve {
@@ -9,6 +9,7 @@ namespace recserve {
 // Takes over all requests: each gets exactly one final response and is released exactly once, whatever fails.
 // Throws only before it has touched any of them; then they remain Triton's.
 void Execute(
-    const Model& model, TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** requests, uint32_t count);
+    Instance* instance, TRITONBACKEND_ModelInstance* triton_instance, TRITONBACKEND_Request** requests,
+    uint32_t count);
 
 }  // namespace recserve

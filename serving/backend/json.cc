@@ -187,6 +187,24 @@ class JsonParser {
   size_t position_ = 0;
 };
 
+namespace {
+
+std::string Quoted(const std::string& text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    if (static_cast<unsigned char>(c) >= 0x20) {
+      quoted += c;
+    } else {
+      quoted += std::string("\\u00") + kHex[c >> 4] + kHex[c & 0xF];
+    }
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
 Json Json::Parse(std::string_view text) { return JsonParser(text).ParseDocument(); }
 
 const Json* Json::Find(std::string_view key) const {
@@ -203,6 +221,61 @@ int64_t Json::AsInt(int64_t fallback) const {
   char* end = nullptr;
   const int64_t value = std::strtoll(text_.c_str(), &end, 10);
   return !text_.empty() && *end == '\0' ? value : fallback;
+}
+
+Json Json::Object() {
+  Json json;
+  json.kind_ = Kind::kObject;
+  return json;
+}
+
+Json Json::Array() {
+  Json json;
+  json.kind_ = Kind::kArray;
+  return json;
+}
+
+Json Json::Number(int64_t value) {
+  Json json;
+  json.kind_ = Kind::kNumber;
+  json.text_ = std::to_string(value);
+  return json;
+}
+
+Json Json::String(const std::string& value) {
+  Json json;
+  json.kind_ = Kind::kString;
+  json.text_ = value;
+  return json;
+}
+
+void Json::Set(const std::string& key, Json value) {
+  for (auto& [name, member] : members_) {
+    if (name != key) continue;
+    member = std::move(value);
+    return;
+  }
+  members_.emplace_back(key, std::move(value));
+}
+
+void Json::Append(Json value) { items_.push_back(std::move(value)); }
+
+std::string Json::Write() const {
+  std::string text;
+  switch (kind_) {
+    case Kind::kNull:
+      return "null";
+    case Kind::kString:
+      return Quoted(text_);
+    case Kind::kArray:
+      for (const Json& item : items_) text += (text.empty() ? "" : ",") + item.Write();
+      return "[" + text + "]";
+    case Kind::kObject:
+      for (const auto& [key, value] : members_) text += (text.empty() ? "" : ",") + Quoted(key) + ":" + value.Write();
+      return "{" + text + "}";
+    default:
+      return text_;  // numbers and booleans as they were read
+  }
 }
 
 bool Json::AsBool(bool fallback) const { return kind_ == Kind::kBool ? text_ == "true" : fallback; }

@@ -1,4 +1,4 @@
-// A small JSON reader, enough for the model configuration that Triton hands over.
+// Reads and writes JSON, as far as Triton's model configuration needs it.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,16 @@ class Json {
   std::string AsString(const std::string& fallback = "") const;
   int64_t AsInt(int64_t fallback = 0) const;
   bool AsBool(bool fallback = false) const;
+
+  static Json Object();
+  static Json Array();
+  static Json Number(int64_t value);
+  static Json String(const std::string& value);
+  // Sets a member of an object, or adds it.
+  void Set(const std::string& key, Json value);
+  // Adds an element to an array.
+  void Append(Json value);
+  std::string Write() const;
 
  private:
   friend class JsonParser;

@@ -1,57 +1,68 @@
-// One version of a model: its SavedModel, loaded into one TensorFlow session that all instances share.
+// One version of a model: its configuration, bound to a signature of its SavedModel.
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "binding.h"
+#include "json.h"
 #include "model_config.h"
-#include "tensorflow/c/c_api.h"
+#include "session_pool.h"
 
 namespace recserve {
 
-struct TensorFlowDeleter {
-  void operator()(TF_Status* status) const { TF_DeleteStatus(status); }
-  void operator()(TF_Buffer* buffer) const { TF_DeleteBuffer(buffer); }
-  void operator()(TF_Graph* graph) const { TF_DeleteGraph(graph); }
-  void operator()(TF_Tensor* tensor) const { TF_DeleteTensor(tensor); }
-  void operator()(TF_SessionOptions* options) const { TF_DeleteSessionOptions(options); }
-  void operator()(TF_Session* session) const;
+// What the server's command line says about this backend.
+struct BackendSettings {
+  bool auto_complete = false;
+  int64_t default_max_batch_size = 4;
+  bool drop_cancelled = false;
 };
 
-template <typename T>
-using Owned = std::unique_ptr<T, TensorFlowDeleter>;
-using Tensor = Owned<TF_Tensor>;
+// What the graph gets for an input that a request leaves out.
+struct DefaultValue {
+  std::vector<int64_t> shape;
+  std::string bytes;  // as a request would send it
+};
 
 class Model {
  public:
-  // Loads <folder>/<saved_model_folder>. Throws BackendError if it cannot be loaded or does not fit the config.
-  // label: "model 'sim' version 3", leads log lines.
-  Model(std::string label, const std::string& folder, ModelConfig config);
+  // Loads the SavedModel in the version's folder. Throws BackendError if it cannot be loaded or does not fit.
+  // label: "model 'sim' version 3", leads log lines and errors.
+  Model(std::string label, const std::string& folder, const Json& config, const BackendSettings& settings);
 
   const std::string& label() const { return label_; }
+  const BackendSettings& settings() const { return settings_; }
+  // The configuration, completed if the settings ask for it.
+  const Json& config_json() const { return json_; }
+  const ModelConfig& config() const { return config_; }
   bool batches() const { return config_.max_batch_size > 0; }
+  const std::string& signature() const { return signature_; }
   const std::vector<BoundTensor>& inputs() const { return binding_.inputs; }
   const std::vector<BoundTensor>& outputs() const { return binding_.outputs; }
+  const std::vector<BoundTensor>& batch_inputs() const { return binding_.batch_inputs; }
+  // Per input: its default in the signature, if it is optional and has one. With one row where the model batches.
+  const std::optional<DefaultValue>& default_of(size_t input) const { return defaults_[input]; }
 
-  // Runs the graph. inputs: one tensor per inputs(); the result: one tensor per outputs(), whatever a request asks for.
-  // TensorFlow optimises a new executor for every set of outputs it has not seen: with one fixed set, the readiness
-  // check's request pays for all. Thread-safe. Throws BackendError with TensorFlow's message if the graph fails.
-  std::vector<Tensor> Run(const std::vector<Tensor>& inputs) const;
+  // A session for one more instance: shared, as far as MAX_SESSION_SHARE_COUNT lets it.
+  std::shared_ptr<Session> SessionForInstance();
 
  private:
-  void LogLoaded(const std::string& path, double load_ms) const;
+  std::optional<DefaultValue> ReadDefault(const BoundTensor& input, const Signature& signature) const;
+  void LogLoaded(const SharedSession& shared) const;
 
   std::string label_;
+  BackendSettings settings_;
+  Json json_;
+  std::string path_;
   ModelConfig config_;
+  std::string signature_;
   Binding binding_;
-  Owned<TF_Buffer> run_options_;
-  // The graph must outlive the session: members are destroyed in reverse order.
-  Owned<TF_Graph> graph_;
-  Owned<TF_Session> session_;
-  std::vector<TF_Output> input_nodes_;
-  std::vector<TF_Output> output_nodes_;
+  std::vector<std::optional<DefaultValue>> defaults_;
+  std::mutex mutex_;
+  std::shared_ptr<Session> first_session_;  // the one that the signature was read from; the first instance takes it
 };
 
 }  // namespace recserve

@@ -1,9 +1,5 @@
 #include "model_config.h"
 
-#include <algorithm>
-#include <cctype>
-#include <cstdlib>
-
 #include "status.h"
 
 namespace recserve {
@@ -18,36 +14,35 @@ bool HasContent(const Json* value) {
   return value != nullptr && (!value->items().empty() || !value->members().empty() || value->AsBool());
 }
 
-// Features whose silent absence would give wrong answers.
-void RejectUnsupported(const Json& config) {
-  for (const char* key : {"sequence_batching", "batch_input", "batch_output"}) {
-    const Json* value = config.Find(key);
-    if (value != nullptr && (value->kind() == Json::Kind::kObject || HasContent(value))) Unsupported(key);
-  }
-  const Json* policy = config.Find("model_transaction_policy");
-  if (policy != nullptr && HasContent(policy->Find("decoupled"))) Unsupported("decoupled models");
+std::string Text(const Json& object, const char* key) {
+  const Json* value = object.Find(key);
+  return value != nullptr ? value->AsString() : "";
+}
+
+std::vector<int64_t> Numbers(const Json* list) {
+  std::vector<int64_t> numbers;
+  if (list == nullptr) return numbers;
+  for (const Json& item : list->items()) numbers.push_back(item.AsInt());
+  return numbers;
+}
+
+const Dtype* ReadDtype(const Json& json, const std::string& label) {
+  const std::string name = Text(json, "data_type");
+  const Dtype* dtype = DtypeFromConfigName(name);
+  if (dtype != nullptr) return dtype;
+  throw BackendError(
+      TRITONSERVER_ERROR_INVALID_ARG, "config.pbtxt: " + label + " has unknown data_type '" + name + "'");
 }
 
 ConfigTensor ReadTensor(const Json& json, const std::string& kind) {
   ConfigTensor tensor;
-  const Json* name = json.Find("name");
-  const Json* type = json.Find("data_type");
-  tensor.name = name != nullptr ? name->AsString() : "";
+  tensor.name = Text(json, "name");
   const std::string label = kind + " '" + tensor.name + "'";
-  const std::string type_name = type != nullptr ? type->AsString() : "";
-  tensor.dtype = DtypeFromConfigName(type_name);
-  if (tensor.dtype == nullptr) {
-    throw BackendError(
-        TRITONSERVER_ERROR_INVALID_ARG, "config.pbtxt: " + label + " has unknown data_type '" + type_name + "'");
-  }
-  if (tensor.dtype->bytes == 0) Unsupported("strings yet: " + label + " is " + type_name);
-  if (json.Find("reshape") != nullptr) Unsupported("reshape yet: " + label);
-  for (const char* flag : {"optional", "allow_ragged_batch", "is_shape_tensor"}) {
-    if (HasContent(json.Find(flag))) Unsupported(flag + std::string(" tensors yet: ") + label);
-  }
-  if (const Json* dims = json.Find("dims")) {
-    for (const Json& dim : dims->items()) tensor.dims.push_back(dim.AsInt());
-  }
+  tensor.dtype = ReadDtype(json, label);
+  if (HasContent(json.Find("is_shape_tensor"))) Unsupported("shape tensors: " + label);
+  tensor.optional = HasContent(json.Find("optional"));
+  tensor.ragged = HasContent(json.Find("allow_ragged_batch"));
+  tensor.dims = GraphDims(json);
   return tensor;
 }
 
@@ -59,54 +54,54 @@ std::vector<ConfigTensor> ReadTensors(const Json& config, const char* key) {
   return tensors;
 }
 
-int64_t ThreadCount(const std::string& name, const std::string& text) {
-  constexpr int64_t kMost = 4096;
-  char* end = nullptr;
-  const int64_t value = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || value < 0 || value > kMost) {
+std::string OnlyName(const Json& json, const char* key, const std::string& label) {
+  const Json* names = json.Find(key);
+  if (names == nullptr || names->items().size() != 1) {
     throw BackendError(
-        TRITONSERVER_ERROR_INVALID_ARG, "config.pbtxt: parameter " + name + " is '" + text +
-                                            "', expected a number of threads from 0 (TensorFlow decides) to " +
-                                            std::to_string(kMost));
+        TRITONSERVER_ERROR_INVALID_ARG, "config.pbtxt: " + label + " needs exactly one " + key + ", it has " +
+                                            std::to_string(names == nullptr ? 0 : names->items().size()));
   }
-  return value;
+  return names->items()[0].AsString();
 }
 
-bool IsTrue(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text == "true" || text == "on" || text == "1";
-}
-
-void ReadParameter(const std::string& name, const std::string& text, SessionSettings* session) {
-  if (name == "TF_NUM_INTRA_THREADS") {
-    session->intra_op_threads = ThreadCount(name, text);
-  } else if (name == "TF_NUM_INTER_THREADS") {
-    session->inter_op_threads = ThreadCount(name, text);
-  } else if (name == "TF_USE_PER_SESSION_THREADS") {
-    session->per_session_threads = IsTrue(text);
-  } else if (name == "TF_SIGNATURE_DEF") {
-    session->signature = text;
-  } else if (name == "TF_GRAPH_TAG") {
-    session->graph_tag = text;
-  } else if (name == "MAX_SESSION_SHARE_COUNT") {
-    Log(TRITONSERVER_LOG_INFO, "MAX_SESSION_SHARE_COUNT has no effect: all instances share one session");
-  } else if (name.rfind("TF_", 0) == 0) {
-    Log(TRITONSERVER_LOG_WARN, "config.pbtxt: parameter " + name + " is not known here and is ignored");
+void ReadBatchTensors(const Json& json, ModelConfig* config) {
+  if (const Json* list = json.Find("batch_input")) {
+    for (const Json& item : list->items()) {
+      BatchInput input;
+      input.name = OnlyName(item, "target_name", "batch_input");
+      input.source = OnlyName(item, "source_input", "batch_input '" + input.name + "'");
+      input.kind = BatchInputKindFrom(Text(item, "kind"), input.name);
+      input.dtype = ReadDtype(item, "batch_input '" + input.name + "'");
+      config->batch_inputs.push_back(input);
+    }
   }
-}
-
-void WarnAboutIgnored(const Json& config) {
-  const Json* optimization = config.Find("optimization");
-  if (optimization == nullptr) return;
-  for (const char* key : {"graph", "execution_accelerators"}) {
-    const Json* value = optimization->Find(key);
-    if (value != nullptr && !value->members().empty()) {
-      Log(TRITONSERVER_LOG_WARN, std::string("config.pbtxt: optimization.") + key + " is ignored");
+  if (const Json* list = json.Find("batch_output")) {
+    for (const Json& item : list->items()) {
+      BatchOutput output;
+      output.name = OnlyName(item, "target_name", "batch_output");
+      output.source = OnlyName(item, "source_input", "batch_output '" + output.name + "'");
+      if (Text(item, "kind") != "BATCH_SCATTER_WITH_INPUT_SHAPE") Unsupported("batch_output " + Text(item, "kind"));
+      config->batch_outputs.push_back(output);
     }
   }
 }
 
 }  // namespace
+
+void CheckSupported(const Json& config) {
+  const std::string platform = Text(config, "platform");
+  if (!platform.empty() && platform != "tensorflow_savedmodel") Unsupported("platform '" + platform + "'");
+  if (config.Find("sequence_batching") != nullptr) Unsupported("sequence_batching");
+  const Json* policy = config.Find("model_transaction_policy");
+  if (policy != nullptr && HasContent(policy->Find("decoupled"))) Unsupported("decoupled models");
+  const Json* optimization = config.Find("optimization");
+  const Json* accelerators = optimization != nullptr ? optimization->Find("execution_accelerators") : nullptr;
+  if (accelerators == nullptr) return;
+  if (HasContent(accelerators->Find("cpu_execution_accelerator"))) Unsupported("cpu_execution_accelerator");
+  if (HasContent(accelerators->Find("gpu_execution_accelerator"))) {
+    Log(TRITONSERVER_LOG_WARN, "config.pbtxt: gpu_execution_accelerator is ignored: instances compute on the CPU");
+  }
+}
 
 std::vector<int64_t> ModelConfig::FullShape(const ConfigTensor& tensor) const {
   std::vector<int64_t> shape;
@@ -116,22 +111,31 @@ std::vector<int64_t> ModelConfig::FullShape(const ConfigTensor& tensor) const {
 }
 
 ModelConfig ReadModelConfig(const Json& json) {
-  RejectUnsupported(json);
   ModelConfig config;
   if (const Json* size = json.Find("max_batch_size")) config.max_batch_size = size->AsInt();
   config.inputs = ReadTensors(json, "input");
   config.outputs = ReadTensors(json, "output");
-  if (const Json* parameters = json.Find("parameters")) {
-    for (const auto& [name, value] : parameters->members()) {
-      const Json* text = value.Find("string_value");
-      ReadParameter(name, text != nullptr ? text->AsString() : "", &config.session);
-    }
-  }
-  if (const Json* filename = json.Find("default_model_filename")) {
-    if (!filename->AsString().empty()) config.saved_model_folder = filename->AsString();
-  }
-  WarnAboutIgnored(json);
+  ReadBatchTensors(json, &config);
+  config.parameters = ReadParameters(json);
+  config.buckets = Buckets(config.parameters.batch_buckets, config.max_batch_size);
+  config.saved_model_folder = SavedModelFolder(json);
+  CheckBatchTensors(config);
   return config;
+}
+
+std::string SavedModelFolder(const Json& config) {
+  const std::string name = Text(config, "default_model_filename");
+  if (name.find('/') != std::string::npos || name == "." || name == "..") {
+    throw BackendError(
+        TRITONSERVER_ERROR_INVALID_ARG, "config.pbtxt: default_model_filename is '" + name +
+                                            "', expected the name of a folder inside the version's folder");
+  }
+  return name.empty() ? "model.savedmodel" : name;
+}
+
+std::vector<int64_t> GraphDims(const Json& tensor) {
+  const Json* reshape = tensor.Find("reshape");
+  return Numbers(reshape != nullptr ? reshape->Find("shape") : tensor.Find("dims"));
 }
 
 }  // namespace recserve

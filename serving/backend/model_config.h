@@ -5,39 +5,47 @@
 #include <string>
 #include <vector>
 
+#include "buckets.h"
 #include "dtype.h"
 #include "json.h"
+#include "parameters.h"
+#include "ragged.h"
 
 namespace recserve {
 
 struct ConfigTensor {
   std::string name;
   const Dtype* dtype = nullptr;
-  std::vector<int64_t> dims;  // without the batch dimension
-};
-
-// The official TensorFlow backend's parameters, with its names and meanings.
-struct SessionSettings {
-  int64_t intra_op_threads = 0;          // TF_NUM_INTRA_THREADS, 0: TensorFlow decides
-  int64_t inter_op_threads = 0;          // TF_NUM_INTER_THREADS, 0: TensorFlow decides
-  bool per_session_threads = false;      // TF_USE_PER_SESSION_THREADS
-  std::string signature = "serving_default";  // TF_SIGNATURE_DEF
-  std::string graph_tag = "serve";       // TF_GRAPH_TAG
+  std::vector<int64_t> dims;  // as the graph sees them: `reshape` applied, without the batch dimension
+  bool optional = false;
+  bool ragged = false;  // allow_ragged_batch
 };
 
 struct ModelConfig {
   int64_t max_batch_size = 0;
   std::vector<ConfigTensor> inputs;
   std::vector<ConfigTensor> outputs;
-  SessionSettings session;
+  std::vector<BatchInput> batch_inputs;
+  std::vector<BatchOutput> batch_outputs;
+  Parameters parameters;
+  Buckets buckets;
   std::string saved_model_folder = "model.savedmodel";  // default_model_filename
 
   // A tensor's shape with its batch dimension, -1, where the model batches.
   std::vector<int64_t> FullShape(const ConfigTensor& tensor) const;
 };
 
-// Throws BackendError(INVALID_ARG) for values that make no sense and BackendError(UNSUPPORTED) for features
-// that this backend does not have. Settings that it may ignore are reported in the log.
+// Throws BackendError(UNSUPPORTED) for features that this backend does not have and whose absence would give wrong
+// answers. Those that it may ignore are reported in the log.
+void CheckSupported(const Json& json);
+
+// Throws BackendError(INVALID_ARG) for values that make no sense.
 ModelConfig ReadModelConfig(const Json& json);
+
+// The folder of the SavedModel inside the version's folder.
+std::string SavedModelFolder(const Json& config);
+
+// The dims that the graph sees: those of `reshape` where there is one.
+std::vector<int64_t> GraphDims(const Json& tensor);
 
 }  // namespace recserve

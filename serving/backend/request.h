@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "model.h"
+#include "outputs.h"
+#include "string_tensor.h"
 #include "triton_abi.h"
 
 namespace recserve {
@@ -20,12 +22,8 @@ struct Times {
   uint64_t exec_end_ns = 0;
 };
 
-struct BufferView {
-  const void* data = nullptr;
-  uint64_t bytes = 0;
-};
-
 struct InputView {
+  bool present = false;
   std::vector<int64_t> shape;
   uint64_t bytes = 0;
   std::vector<BufferView> buffers;
@@ -35,21 +33,24 @@ class PendingRequest {
  public:
   explicit PendingRequest(TRITONBACKEND_Request* request) : request_(request) {}
 
+  bool IsCancelled() const;
+
   // Reads inputs and wanted outputs. Throws BackendError that names the input at fault.
-  // A cancelled request is answered like any other: Triton drops those that wait in its queue itself, and up to 2.52
-  // its gRPC frontend crashes if a cancelled request ends just as the cancellation arrives
-  // (triton-inference-server/server issue 7368), which answering it sooner makes ten times as likely.
   void Read(const Model& model);
 
-  const std::vector<InputView>& inputs() const { return inputs_; }
-  int64_t rows() const { return rows_; }  // 1 if the model does not batch
+  const std::vector<InputView>& inputs() const { return inputs_; }  // one per model.inputs()
+  const std::vector<bool>& wanted() const { return wanted_; }       // one per model.outputs()
+  int64_t rows() const { return rows_; }                            // 1 if the model does not batch
 
-  // True if the two can be concatenated: the same shape in all but the batch dimension.
-  bool FitsWith(const PendingRequest& other) const;
+  // True if the two can be one batch: the same inputs, of the same shapes in all but the batch dimension.
+  bool FitsWith(const PendingRequest& other, const Model& model) const;
 
-  // Sends this request's rows of the outputs that it wants, or the error that came up on the way.
-  // outputs: one per model.outputs(); first_row is where this request's rows start.
-  void Answer(const Model& model, const std::vector<Tensor>& outputs, int64_t first_row, int64_t total_rows);
+  // Makes the response and writes this request's parts of the wanted outputs into it; an error becomes the response's.
+  // outputs and parts: one per model.outputs().
+  void Prepare(const Model& model, const std::vector<Tensor>& outputs, const std::vector<OutputPart>& parts);
+  // Sends what Prepare has made.
+  void Send();
+  // Sends an error.
   void Fail(TRITONSERVER_Error_Code code, const std::string& message);
   bool answered() const { return answered_; }
 
@@ -59,14 +60,17 @@ class PendingRequest {
   void Finish(TRITONBACKEND_ModelInstance* instance);
 
  private:
+  void ReadRows(const Model& model);
   InputView ReadInput(const BoundTensor& expected) const;
+  InputView RepeatDefault(const DefaultValue& value, bool batches) const;
   void ReadWanted(const Model& model);
-  void Send(TRITONBACKEND_Response* response, TRITONSERVER_Error* error);
 
   TRITONBACKEND_Request* request_;
   std::vector<InputView> inputs_;
-  std::vector<size_t> wanted_;  // indices into model.outputs()
+  std::vector<bool> wanted_;
   int64_t rows_ = 1;
+  TRITONBACKEND_Response* response_ = nullptr;
+  TRITONSERVER_Error* error_ = nullptr;
   bool answered_ = false;
   bool succeeded_ = false;
   Times times_;

@@ -10,7 +10,8 @@ namespace {
 // Field numbers of TensorFlow's public .proto files: meta_graph.proto and tensor_shape.proto.
 constexpr uint32_t kMetaGraphSignatureDef = 5;
 constexpr uint32_t kMapKey = 1, kMapValue = 2;
-constexpr uint32_t kSignatureInputs = 1, kSignatureOutputs = 2;
+constexpr uint32_t kSignatureInputs = 1, kSignatureOutputs = 2, kSignatureDefaults = 4;
+constexpr const char* kDefaultSignature = "serving_default";
 constexpr uint32_t kTensorInfoName = 1, kTensorInfoDtype = 2, kTensorInfoShape = 3;
 constexpr uint32_t kShapeDim = 2, kShapeUnknownRank = 3, kDimSize = 1;
 
@@ -57,27 +58,41 @@ Signature ReadSignatureDef(const std::string& name, std::string_view message) {
   Signature signature;
   signature.name = name;
   for (WireReader reader(message); reader.Next();) {
-    if (reader.field() != kSignatureInputs && reader.field() != kSignatureOutputs) continue;
+    const uint32_t field = reader.field();
+    if (field != kSignatureInputs && field != kSignatureOutputs && field != kSignatureDefaults) continue;
     const MapEntry entry = ReadMapEntry(reader.bytes());
-    auto& tensors = reader.field() == kSignatureInputs ? signature.inputs : signature.outputs;
-    tensors[entry.key] = ReadTensorInfo(entry.value);
+    if (field == kSignatureInputs) signature.inputs[entry.key] = ReadTensorInfo(entry.value);
+    if (field == kSignatureOutputs) signature.outputs[entry.key] = ReadTensorInfo(entry.value);
+    if (field == kSignatureDefaults) signature.defaults[entry.key] = std::string(entry.value);
   }
   return signature;
 }
 
+bool IsTensorFlowsOwn(const std::string& name) {
+  return name == "__saved_model_init_op" || name == "__saved_model_train_op";
+}
+
 }  // namespace
 
-Signature ReadSignature(std::string_view meta_graph_def, const std::string& name) {
-  std::string known;
+Signatures ReadSignatures(std::string_view meta_graph_def) {
+  Signatures signatures;
   for (WireReader reader(meta_graph_def); reader.Next();) {
     if (reader.field() != kMetaGraphSignatureDef) continue;
     const MapEntry entry = ReadMapEntry(reader.bytes());
-    if (entry.key == name) return ReadSignatureDef(name, entry.value);
-    known += (known.empty() ? "" : ", ") + entry.key;
+    if (!IsTensorFlowsOwn(entry.key)) signatures[entry.key] = ReadSignatureDef(entry.key, entry.value);
   }
+  return signatures;
+}
+
+const Signature& ChooseSignature(const Signatures& signatures, const std::string& name) {
+  const auto found = signatures.find(name.empty() ? kDefaultSignature : name);
+  if (found != signatures.end()) return found->second;
+  if (name.empty() && signatures.size() == 1) return signatures.begin()->second;
+  std::string known;
+  for (const auto& entry : signatures) known += (known.empty() ? "" : ", ") + entry.first;
   throw BackendError(
-      TRITONSERVER_ERROR_INVALID_ARG, "the SavedModel has no signature '" + name + "' (it has: " + known +
-                                          "); set the parameter TF_SIGNATURE_DEF in config.pbtxt");
+      TRITONSERVER_ERROR_INVALID_ARG, "the SavedModel has no signature '" + (name.empty() ? kDefaultSignature : name) +
+                                          "' (it has: " + known + "); set the parameter TF_SIGNATURE_DEF in config.pbtxt");
 }
 
 }  // namespace recserve

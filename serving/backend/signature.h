@@ -1,4 +1,4 @@
-// The signature of a SavedModel: which graph tensor carries which named input and output.
+// The signatures of a SavedModel: which graph tensor carries which named input and output.
 #pragma once
 
 #include <cstdint>
@@ -22,10 +22,16 @@ struct Signature {
   std::string name;
   std::map<std::string, SignatureTensor> inputs;
   std::map<std::string, SignatureTensor> outputs;
+  std::map<std::string, std::string> defaults;  // of inputs that may be left out: serialized TensorProtos
 };
 
-// Reads one signature out of a serialized MetaGraphDef.
-// Throws BackendError(INVALID_ARG) that lists the signatures there are if `name` is not among them.
-Signature ReadSignature(std::string_view meta_graph_def, const std::string& name);
+using Signatures = std::map<std::string, Signature>;
+
+// All signatures of a serialized MetaGraphDef, without those that TensorFlow writes for itself (init and train ops).
+Signatures ReadSignatures(std::string_view meta_graph_def);
+
+// The signature of that name. With an empty name: serving_default, or the only one there is.
+// Throws BackendError(INVALID_ARG) that lists the signatures if there is no such one, or no telling which is meant.
+const Signature& ChooseSignature(const Signatures& signatures, const std::string& name);
 
 }  // namespace recserve

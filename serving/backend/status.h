@@ -39,6 +39,8 @@ TRITONSERVER_Error* Guard(Function&& function) noexcept {
     return TRITONSERVER_ErrorNew(error.code(), error.what());
   } catch (const std::exception& error) {
     return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, error.what());
+  } catch (...) {
+    return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, "an exception of unknown type");
   }
 }
 

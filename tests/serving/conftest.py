@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ from serving.embedded import TritonServer
 from serving.tool_folder import ToolFolder, default_tool_folder
 from serving.tools import fetch_tools
 
+ANSWER_TIMEOUT_S = 30.0
+
 
 @pytest.fixture(scope="session")
 def tools() -> ToolFolder:
@@ -27,11 +30,8 @@ def tools() -> ToolFolder:
     return tools
 
 
-@pytest.fixture(scope="session")
-def saved_models() -> ModuleType:
-    """The module saved_models.py; imports TensorFlow, so only tests that need it pay."""
-    path = Path(__file__).with_name("saved_models.py")
-    spec = importlib.util.spec_from_file_location("serving_saved_models", path)
+def _load_module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"serving_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -40,10 +40,23 @@ def saved_models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def repository(saved_models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with every model of saved_models.py."""
+def saved_models() -> ModuleType:
+    """The module saved_models.py; imports TensorFlow, so only tests that need it pay."""
+    return _load_module("saved_models")
+
+
+@pytest.fixture(scope="session")
+def special_models(saved_models: ModuleType) -> ModuleType:
+    """The module special_models.py, which builds on saved_models.py."""
+    return _load_module("special_models")
+
+
+@pytest.fixture(scope="session")
+def repository(saved_models: ModuleType, special_models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with every model of saved_models.py and special_models.py."""
     folder = tmp_path_factory.mktemp("serving") / "models"
     saved_models.build_all(folder)
+    special_models.build_all(folder)
     return folder
 
 
@@ -115,5 +128,32 @@ def infer(client: Any, load: Callable[[str], None]) -> Callable[..., dict[str, n
         inputs = [_make_input(name, value) for name, value in arrays.items()]
         result = client.infer(model, inputs, outputs=wanted, **options)
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+    return call
+
+
+@pytest.fixture
+def together(client: Any, load: Callable[[str], None]) -> Callable[..., list[Any]]:
+    """together(model, [{name: array}, …], outputs=None) -> per request its result or its exception, sent at once."""
+    import tritonclient.grpc as triton
+
+    def call(model: str, requests: list[dict[str, np.ndarray]], outputs: list[list[str]] | None = None) -> list[Any]:
+        load(model)
+        answers: list[Any] = [None] * len(requests)
+        done = threading.Semaphore(0)
+
+        def keep(index: int, result: Any, error: Any) -> None:
+            answers[index] = error or result
+            done.release()
+
+        for index, arrays in enumerate(requests):
+            wanted = [triton.InferRequestedOutput(name) for name in outputs[index]] if outputs else None
+            inputs = [_make_input(name, value) for name, value in arrays.items()]
+            client.async_infer(
+                model, inputs, lambda result, error, index=index: keep(index, result, error), outputs=wanted
+            )
+        for _ in requests:
+            assert done.acquire(timeout=ANSWER_TIMEOUT_S), "a request was never answered"
+        return answers
 
     return call

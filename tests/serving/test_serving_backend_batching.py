@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,33 +11,6 @@ import pytest
 pytestmark = pytest.mark.server
 
 TIMEOUT_S = 30.0
-
-
-@pytest.fixture
-def together(client: Any, load: Callable[[str], None], make_input: Any) -> Callable[..., list[Any]]:
-    """together(model, [{name: array}, …], outputs=None) -> per request its result or its exception, sent at once."""
-    import tritonclient.grpc as triton
-
-    def call(model: str, requests: list[dict[str, np.ndarray]], outputs: list[list[str]] | None = None) -> list[Any]:
-        load(model)
-        answers: list[Any] = [None] * len(requests)
-        done = threading.Semaphore(0)
-
-        def keep(index: int, result: Any, error: Any) -> None:
-            answers[index] = error or result
-            done.release()
-
-        for index, arrays in enumerate(requests):
-            wanted = [triton.InferRequestedOutput(name) for name in outputs[index]] if outputs else None
-            inputs = [make_input(name, value) for name, value in arrays.items()]
-            client.async_infer(
-                model, inputs, lambda result, error, index=index: keep(index, result, error), outputs=wanted
-            )
-        for _ in requests:
-            assert done.acquire(timeout=TIMEOUT_S), "a request was never answered"
-        return answers
-
-    return call
 
 
 class Statistics:

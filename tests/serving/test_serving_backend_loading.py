@@ -28,7 +28,6 @@ REFUSED: list[Any] = [
         "pair", [("ids", "INT64", [4]), PAIR_IN[1]], [("total", "FP64", [1])], {},
         ["input 'ids'", "INT64 [-1,4]", "output 'total'", "the model has FP32 [-1,1]", "says FP64 [-1,1]"],
     ),
-    ("pair", PAIR_IN[:1], PAIR_OUT, {}, ["input 'weight'", "the model needs FP32 [-1,1]", "does not list it"]),
     (
         "pair", [*PAIR_IN, ("more", "FP32", [1])], [("sum", "FP32", [1])], {},
         ["input 'more'", "no such input (it has: ids, weight)", "output 'sum'", "(it has: total, twice)"],
@@ -42,13 +41,49 @@ REFUSED: list[Any] = [
         ["input 'x'", "the model has FP32 [2,3], whose first dimension is fixed"],
     ),
     (
-        "echo_fp32", [("x", "FP32", [3])], [("y", "FP32", [3])], {"max_batch_size": 0},
-        ["input 'x'", "the model has FP32 [-1,3]", "says FP32 [3] (no batch dimension", "max_batch_size is 0"],
+        "unbatched", [("x", "FP32", [3])], [("product", "FP32", [2, -1])], {"max_batch_size": 0},
+        ["input 'x'", "the model has FP32 [2,3]", "says FP32 [3] (no batch dimension", "max_batch_size is 0"],
+    ),
+    (
+        "echo_fp32", [("x", "FP32", [3])], [("y", "FP32", [-1, 3])], {"max_batch_size": 0},
+        ["output 'y' has dims [-1,3]", "contradict other tensors about a batch dimension", "the model has [-1,3]"],
     ),
     ("echo_fp32", *ECHO, {"parameters": {"TF_SIGNATURE_DEF": "rank"}}, ["'rank'", "it has:", "serving_default"]),
     ("echo_fp32", *ECHO, {"parameters": {"TF_GRAPH_TAG": "train"}}, ["train"]),
     ("echo_fp32", *ECHO, {"parameters": {"TF_NUM_INTRA_THREADS": "many"}}, ["TF_NUM_INTRA_THREADS", "'many'"]),
-    ("echo_fp32", [("x", "STRING", [3])], ECHO[1], {}, ["does not support strings", "input 'x'"]),
+    *(
+        ("echo_fp32", *ECHO, {"parameters": {name: value}}, [f"parameter {name} is '{value}'", expected])
+        for name, value, expected in [
+            ("TF_NUM_INTER_THREADS", "-1", "a number of threads from 0"),
+            ("TF_NUM_INTER_THREADS", "1x", "a number of threads from 0"),
+            ("TF_USE_PER_SESSION_THREADS", "maybe", "true or false"),
+            ("TF_SIGNATURE_DEF", "", "a name"),
+            ("TF_GRAPH_TAG", "", "a name"),
+            ("MAX_SESSION_SHARE_COUNT", "0", "a number of instances from 1"),
+            ("TF_NUM_INTRA_THREAD", "1", "no such parameter; known are TF_NUM_INTRA_THREADS"),
+            ("BATCH_BUCKET", "1", "no such parameter"),
+            ("BATCH_BUCKETS", "", "ascending batch sizes"),
+            ("BATCH_BUCKETS", "4,4", "ascending batch sizes"),
+            ("BATCH_BUCKETS", "16,1", "ascending batch sizes"),
+            ("BATCH_BUCKETS", "1,many", "ascending batch sizes"),
+            ("BATCH_BUCKETS", "1,16,", "ascending batch sizes"),
+            ("WARM_BUCKETS", "true", "BATCH_BUCKETS beside it"),
+        ]
+    ),
+    (
+        "unbatched", [("x", "FP32", [2, 3])], [("count", "INT32", [1])],
+        {"max_batch_size": 0, "parameters": {"BATCH_BUCKETS": "1,2"}}, ["BATCH_BUCKETS", "max_batch_size is 0"],
+    ),
+    ("echo_fp32", *ECHO, {"extra": "optimization { graph { level: 7 } }"}, ["optimization.graph.level is 7"]),
+    (
+        "echo_fp32", *ECHO,
+        {"extra": 'optimization { execution_accelerators { cpu_execution_accelerator: [ { name: "x" } ] } }'},
+        ["does not support cpu_execution_accelerator"],
+    ),
+    (
+        "echo_fp32", *ECHO, {"extra": 'default_model_filename: "../2/model.savedmodel"'},
+        ["default_model_filename", "expected the name of a folder"],
+    ),
     ("echo_fp32", *ECHO, {"extra": "sequence_batching {}"}, ["sequence_batching"]),
     ("echo_fp32", *ECHO, {"extra": "model_transaction_policy { decoupled: true }"}, ["decoupled"]),
     (
@@ -138,15 +173,16 @@ def test_one_inter_op_thread_makes_no_pool(client: Any, server: Any, try_config:
 
 def test_the_log_tells_what_was_loaded_and_what_is_ignored(server: Any, try_config: Any) -> None:
     name, error = try_config(
-        "pair", PAIR_IN, PAIR_OUT, extra="optimization { graph { level: 1 } }",
-        parameters={"TF_INIT_OPS_FILE": "x", "MAX_SESSION_SHARE_COUNT": "2"},
+        "pair", PAIR_IN, PAIR_OUT, parameters={"TF_INIT_OPS_FILE": "x", "MAX_SESSION_SHARE_COUNT": "2"},
+        extra='optimization { execution_accelerators { gpu_execution_accelerator: [ { name: "tensorrt" } ] } }',
     )  # fmt: skip
     assert not error
     log = server.log_file.read_text()
     assert f"model '{name}' version 1: loaded " in log
     assert f"model '{name}' version 1: inputs ids INT64 [-1,3], weight FP32 [-1,1]" in log
     assert f"model '{name}' version 1: outputs total FP32 [-1,1]" in log
-    for ignored in ("optimization.graph", "TF_INIT_OPS_FILE", "MAX_SESSION_SHARE_COUNT"):
+    assert "at most 2 instances per session" in log
+    for ignored in ("gpu_execution_accelerator is ignored", "TF_INIT_OPS_FILE is ignored"):
         assert ignored in log
 
 

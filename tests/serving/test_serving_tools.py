@@ -147,14 +147,14 @@ def test_missing_build_tools_are_named(
     copied_backend.backend_library.unlink()
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(backend_build, "_cmake", lambda: "cmake")
+    monkeypatch.setattr(backend_build, "find_cmake", lambda: "cmake")
     with pytest.raises(BackendBuildError, match=r"no C\+\+ compiler was found"):
         build_backend(copied_backend)
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(BackendBuildError, match="cmake is missing"):
-        backend_build._cmake()
+        backend_build.find_cmake()
 
 
 def test_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
