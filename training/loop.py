@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.agreement import first_does
+from training.allocator import return_free_memory
 from training.best import BestEpoch, best_epoch_of
 from training.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from training.checkpoint_folders import folder_name
@@ -172,7 +173,10 @@ class _Run:
         return result
 
     def _evaluate(self, data: Dataset) -> tuple[Evaluation, Scores]:
-        return evaluate(self._step.model, self._score, data.batches(), self._workers)
+        return_free_memory()
+        result = evaluate(self._step.model, self._score, data.batches(), self._workers)
+        return_free_memory()
+        return result
 
     def _is_time_to_stop(self, epochs_done: int) -> bool:
         return self._best is not None and self._best.is_time_to_stop(epochs_done)
