@@ -8,7 +8,7 @@ from itertools import pairwise
 import tensorflow as tf
 
 from training.layers.dense import Dense, affine, glorot_uniform
-from training.layers.runs import Runs
+from training.layers.runs import RowSharing
 from training.native.activation_unit import activation_unit_scores, fits_activation_unit
 
 
@@ -30,7 +30,7 @@ class ActivationUnit(tf.Module):
         self.head = Dense(hidden[-1], 1, "head")
         self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))  # a step
 
-    def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: Runs, mask: tf.Tensor) -> tf.Tensor:
+    def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
         per_step = affine(items, w_item + w_difference)

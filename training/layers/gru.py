@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from training.layers.dense import affine, glorot_uniform
-from training.layers.runs import Runs
+from training.layers.runs import RowSharing
 from training.native.gru import KERNEL_LANES, gru_states
 
 
@@ -30,17 +30,22 @@ class GruCell(tf.Module):
         return affine(x, self.kernel, self.bias, self.native)
 
     def step(
-        self, projected: tf.Tensor, state: tf.Tensor, real: tf.Tensor, attention: tf.Tensor | None = None
+        self,
+        projected: tf.Tensor,
+        state: tf.Tensor,
+        runs: RowSharing,
+        real: tf.Tensor,
+        attention: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """projected [B, 3·units], state [B, units], real and attention [B, 1] -> next state [B, units].
+        """projected [U, 3·units], state [B, units], real and attention [B, 1] -> next state [B, units].
 
         Where real is 0 the state stays as it is.
         """
         sizes = [2 * self.units, self.units]
         x_gates, x_candidate = tf.split(projected, sizes, axis=1)
         h_gates, h_candidate = tf.split(tf.matmul(state, tf.cast(self.recurrent, state.dtype)), sizes, axis=1)
-        update, reset = tf.split(tf.sigmoid(x_gates + h_gates), 2, axis=1)
-        candidate = tf.tanh(x_candidate + reset * h_candidate)
+        update, reset = tf.split(tf.sigmoid(runs.add(h_gates, x_gates)), 2, axis=1)
+        candidate = tf.tanh(runs.add(reset * h_candidate, x_candidate))
         if attention is not None:
             update = attention * update if self.form == "paper" else 1.0 - (1.0 - attention) * update
         return state + real * update * (candidate - state)
@@ -62,7 +67,7 @@ class Gru(tf.Module):
     def __call__(
         self,
         projected: tf.Tensor,
-        runs: Runs,
+        runs: RowSharing,
         mask: tf.Tensor,
         attention: tf.Tensor | None = None,
         last_only: bool = False,
@@ -74,8 +79,7 @@ class Gru(tf.Module):
         state = tf.zeros([tf.shape(mask)[0], self.cell.units], projected.dtype)
         states = []
         for step in range(int(mask.shape[1])):
-            inputs = runs.to_rows(projected[:, step])
             weight = None if attention is None else attention[:, step, tf.newaxis]
-            state = self.cell.step(inputs, state, real[:, step, tf.newaxis], weight)
+            state = self.cell.step(projected[:, step], state, runs, real[:, step, tf.newaxis], weight)
             states.append(state)
         return state if last_only else tf.stack(states, axis=1)

@@ -10,7 +10,7 @@ from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, PReLU
 from training.layers.gru import Gru
 from training.layers.history import masked_softmax
-from training.layers.runs import Runs, every_row
+from training.layers.runs import RowSharing, every_row
 
 
 class InterestEvolution(tf.Module):
@@ -40,7 +40,7 @@ class InterestEvolution(tf.Module):
         projected = self.extractor.cell.project(items)
         return self.extractor(projected, every_row(tf.shape(items)[0]), self._steps(mask))
 
-    def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: Runs) -> tf.Tensor:
+    def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: RowSharing) -> tf.Tensor:
         """states [U, S, H], mask [B, S], target [B, D] -> the last AUGRU state, the interest [B, H]."""
         query = self.target_prelu(self.target_dense(target))
         attention = masked_softmax(self.activation_unit(states, query, runs, mask), mask)

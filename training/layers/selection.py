@@ -12,13 +12,15 @@ def top_k_mask(scores: tf.Tensor, mask: tf.Tensor, k: int, native: bool = False)
 
     scores: float32 [B, L], without gradient. mask: bool [B, L], true at real steps. Of equal scores the earlier
     step comes first. The selection rests on the mask, not on the size of a score: a real item whose score underflows
-    is still real. native: the compiled kernel.
+    is still real. native: the compiled kernel, where L is known.
     """
-    steps = int(scores.shape[1])
-    if k >= steps:
+    steps = scores.shape[1]
+    if steps is not None and k >= steps:
         return mask
-    if native:
+    if native and steps is not None:
         return native_top_k_mask(scores, mask, k)
+    steps = tf.shape(scores)[1]
+    k = tf.minimum(k, steps)
     lowest = tf.float32.min  # above the padding's −∞, also for a real score that overflowed
     ranked = tf.where(mask, tf.maximum(tf.cast(scores, tf.float32), lowest), -float("inf"))
     chosen = tf.math.top_k(ranked, k=k, sorted=False).indices

@@ -24,7 +24,7 @@ class Model(ShortHistoryModel):
         )
 
     def call(self, features: Features, training: bool) -> tf.Tensor:
-        return self._forward(features, training)[0]
+        return self.as_asked(self._forward(features, training)[0], features)
 
     def multiply_adds(self, training: bool) -> int:
         return self.short_multiply_adds(training) + int(self.classifier.multiply_adds)

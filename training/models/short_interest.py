@@ -9,7 +9,7 @@ import tensorflow as tf
 from training.errors import SettingsError
 from training.layers.auxiliary import AuxiliaryNetwork
 from training.layers.interest_evolution import InterestEvolution
-from training.layers.runs import Runs
+from training.layers.runs import RowSharing
 from training.models.base import Features
 from training.models.behaviour_model import BehaviourModel
 
@@ -22,7 +22,7 @@ class ShortInterest(NamedTuple):
 
     interest: tf.Tensor
     states: tf.Tensor
-    runs: Runs
+    runs: RowSharing
 
 
 class ShortHistoryModel(BehaviourModel):
@@ -46,7 +46,7 @@ class ShortHistoryModel(BehaviourModel):
         short = slice(self.settings.long_seq_length, None)
         runs, mask = self.runs(features, short), self.real_steps(features, short)
         items = self.positive_items(features, short, runs)
-        states = self.evolution.extract(items, runs.of_runs(mask))
+        states = self.evolution.extract(items, self.real_steps_of_runs(features, short, runs))
         return ShortInterest(self.evolution.evolve(states, mask, target, runs), states, runs)
 
     def short_multiply_adds(self, training: bool) -> int:
