@@ -12,42 +12,86 @@ import numpy as np
 import tensorflow as tf
 
 from export.parity import Parity, check_parity
-from export.repository import publish
-from export.signatures import SIGNATURE, ServedModel
-from export.triton_config import ServingOptions, config_text, model_config
+from export.precision import PrecisionLoss, precision_loss
+from export.repository import Folders, publish, share_files
+from export.signatures import RANK, SIGNATURE, ServedModel
+from export.triton_config import ServingOptions, config_text, model_config, rank_config
 from training.checkpoint import Checkpoint, open_checkpoint
+
+SAVED_MODEL = "model.savedmodel"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What is computed. xla: compile the pointwise graph. rank: a second signature, candidates of users.
+
+    amp: compute in bfloat16. held_out_data: a dataset whose test rows tell what that costs. parity_rows: rows scored
+    both ways before publishing.
+    """
+
+    xla: bool = False
+    rank: bool = True
+    amp: bool = False
+    held_out_data: Path | None = None
+    parity_rows: int = 256
 
 
 @dataclass(frozen=True)
 class Exported:
+    """folder: of the pointwise model's version. rank_folder: of the rank model's, None without one."""
+
     folder: Path
+    rank_folder: Path | None
     version: int
     parity: Parity
+    precision: PrecisionLoss | None
     manifest: dict[str, Any]
 
 
 def export_checkpoint(
-    checkpoint_path: Path, repository: Path, name: str, options: ServingOptions, xla: bool, parity_rows: int
+    checkpoint_path: Path, repository: Path, name: str, serving: ServingOptions, options: ModelOptions
 ) -> Exported:
     """Publishes the checkpoint as the next version. Raises CheckpointError or ExportError; then nothing changed."""
     checkpoint = open_checkpoint(checkpoint_path)
-    served = ServedModel(checkpoint.restore_model(), xla)
-    config = config_text(model_config(name, served.model.served, options))
+    model = checkpoint.restore_model()
+    loss = None
+    if options.amp:
+        loss = precision_loss(model, checkpoint.spec, options.held_out_data, options.parity_rows)
+        model.dtype = tf.bfloat16
+    served = ServedModel(model, options.xla, options.rank)
+    rank_name = f"{name}_rank"
+    configs = {name: config_text(model_config(name, model.served, serving))}
+    if options.rank:
+        configs[rank_name] = config_text(rank_config(rank_name, model.served, model.candidates, serving))
     done: dict[str, Any] = {}
 
-    def fill(folder: Path, version: int) -> None:
-        saved = folder / "model.savedmodel"
-        tf.saved_model.save(served, str(saved), signatures={SIGNATURE: served.signature})
-        done["parity"] = check_parity(served, saved, parity_rows)
-        checkpoint.spec.save(folder / "feature_spec.yaml")
-        done["manifest"] = _manifest(checkpoint, name, version, done["parity"], xla)
-        (folder / "manifest.json").write_text(json.dumps(done["manifest"], indent=2), encoding="utf-8")
+    def fill(folders: Folders, version: int) -> None:
+        saved = folders[name] / SAVED_MODEL
+        tf.saved_model.save(served, str(saved), signatures=dict(served.traced))
+        parity = check_parity(served, saved, options.parity_rows)
+        for model_name, folder in folders.items():
+            if folder != folders[name]:
+                share_files(saved, folder / SAVED_MODEL)
+            checkpoint.spec.save(folder / "feature_spec.yaml")
+            manifest = _manifest(checkpoint, model_name, version, parity, options, loss)
+            manifest["signature"] = SIGNATURE if model_name == name else RANK
+            (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            done.setdefault("manifest", manifest)
+        done["parity"] = parity
 
-    folder = publish(repository, name, config, fill)
-    return Exported(folder, int(folder.name), done["parity"], done["manifest"])
+    published = publish(repository, configs, fill)
+    folder = published[name]
+    return Exported(folder, published.get(rank_name), int(folder.name), done["parity"], loss, done["manifest"])
 
 
-def _manifest(checkpoint: Checkpoint, name: str, version: int, parity: Parity, xla: bool) -> dict[str, Any]:
+def _manifest(
+    checkpoint: Checkpoint,
+    name: str,
+    version: int,
+    parity: Parity,
+    options: ModelOptions,
+    loss: PrecisionLoss | None,
+) -> dict[str, Any]:
     metrics = dict(checkpoint.metrics)
     return {
         "model": name,
@@ -58,6 +102,8 @@ def _manifest(checkpoint: Checkpoint, name: str, version: int, parity: Parity, x
         "metrics": metrics,
         "data_fingerprint": checkpoint.spec.metadata.get("data_fingerprint"),
         "parity": asdict(parity),
-        "xla": xla,
+        "xla": options.xla,
+        "dtype": "bfloat16" if options.amp else "float32",
+        "precision_loss": asdict(loss) if loss else None,
         "libraries": {"tensorflow": tf.__version__, "numpy": np.__version__},
     }

@@ -8,7 +8,7 @@ from itertools import pairwise
 import tensorflow as tf
 
 from training.layers.dense import Dense, affine, glorot_uniform
-from training.layers.runs import RowSharing
+from training.layers.runs import Candidates, RowSharing
 from training.native.activation_unit import activation_unit_scores, fits_activation_unit
 
 
@@ -17,7 +17,8 @@ class ActivationUnit(tf.Module):
 
     runs: which rows share a history. mask [B, T]: the real steps; scores elsewhere mean nothing.
     [i, t, i−t, i∘t]·W = i·(W₁+W₃) + t·(W₂−W₃) + (i∘t)·W₄: the target's share is computed once per row, the item's
-    once per run of rows with the same history, and only (i∘t)·W₄ once per step and row.
+    once per run of rows with the same history, and only (i∘t)·W₄ once per step and row. Of a user's many candidates
+    it is t·(diag(i)·W₄ + W₂ − W₃): one matrix for all steps, made once for the user.
     Unlike the paper, no outer product, and sigmoids instead of PReLU, as in the reference.
     """
 
@@ -31,6 +32,8 @@ class ActivationUnit(tf.Module):
         self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))  # a step
 
     def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
+        if isinstance(runs, Candidates) and not runs.are_single:
+            return self._of_candidates(items, target, runs)
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
         per_step = affine(items, w_item + w_difference)
@@ -41,7 +44,22 @@ class ActivationUnit(tf.Module):
             return scores + head.bias
         items, per_step = runs.to_rows(items), runs.to_rows(per_step)
         x = per_step + affine(items * target[:, tf.newaxis], w_product)
-        x = tf.sigmoid(x + per_row[:, tf.newaxis])
+        return self._from_first(tf.sigmoid(x + per_row[:, tf.newaxis]))
+
+    def _of_candidates(self, items: tf.Tensor, target: tf.Tensor, runs: Candidates) -> tf.Tensor:
+        """The same with items [U, T, D] of users, target [B, D] of their candidates."""
+        w_item, w_target, w_difference, w_product = tf.split(tf.cast(self.kernel, items.dtype), 4, axis=0)
+        users, steps, _ = tf.unstack(tf.shape(items))
+        units = int(self.kernel.shape[1])
+        columns = tf.transpose(items, [0, 2, 1])[..., tf.newaxis]  # [U, D, T, 1]
+        kernels = columns * w_product[:, tf.newaxis] + (w_target - w_difference)[:, tf.newaxis]
+        kernels = tf.reshape(kernels, [users, items.shape[2], steps * units])
+        per_user = tf.reshape(affine(items, w_item + w_difference, self.bias), [users, 1, steps * units])
+        x = tf.matmul(runs.split(target), kernels) + per_user  # [U, N, T · units]
+        return self._from_first(tf.reshape(tf.sigmoid(x), [users * runs.each, steps, units]))
+
+    def _from_first(self, x: tf.Tensor) -> tf.Tensor:
+        """The first layer's units [B, T, M] -> scores [B, T]."""
         for dense in self.hidden:
             x = tf.sigmoid(dense(x))
         return tf.squeeze(self.head(x), axis=-1)
