@@ -51,6 +51,18 @@ class BatchSizes(click.ParamType):
 )
 @click.option("--amp/--no_amp", default=False, help="Compute in bfloat16; prints what that costs in accuracy.")
 @click.option(
+    "--tf_trt",
+    default=None,
+    type=click.Choice(["FP32", "FP16"]),
+    help="Convert the pointwise graph by TF-TRT to engines of this precision; needs an NVIDIA GPU.  [default: not]",
+)
+@click.option(
+    "--tf_trt_batch_size",
+    default=None,
+    type=click.IntRange(1),
+    help="Largest batch of the engines, rows.  [default: max_batch_size]",
+)
+@click.option(
     "--held_out_data",
     default=None,
     type=FOLDER,
@@ -76,6 +88,8 @@ def export(
     rank: bool,
     xla: bool,
     amp: bool,
+    tf_trt: str | None,
+    tf_trt_batch_size: int | None,
     held_out_data: Path | None,
     max_batch_size: int,
     buckets: tuple[int, ...] | None,
@@ -94,8 +108,12 @@ def export(
     differ by more than 1e-5, or anything else fails, the repository stays as it was.
     """
     from export.saved_model import ModelOptions, export_checkpoint
+    from export.tf_trt import TrtOptions
     from export.triton_config import ServingOptions
 
+    for name, is_given in (("--xla", xla), ("--amp", amp)):
+        if tf_trt and is_given:
+            raise click.UsageError(f"--tf_trt: got {name} too; expected one of them.")
     if held_out_data and not amp:
         raise click.UsageError("--held_out_data measures what --amp costs; give both, or none.")
     serving = ServingOptions(
@@ -104,11 +122,13 @@ def export(
         dynamic_batching=not xla or bool(buckets),
         buckets=buckets or (),
         max_rank_users=max_rank_users,
+        on_gpu=tf_trt is not None,
         max_queue_delay_us=max_queue_delay_us,
         intra_op_threads=intra_op_threads,
         inter_op_threads=inter_op_threads,
     )
-    options = ModelOptions(xla, rank, amp, held_out_data, parity_rows)
+    engines = TrtOptions(tf_trt, tf_trt_batch_size or max_batch_size) if tf_trt else None
+    options = ModelOptions(xla, rank, amp, held_out_data, parity_rows, engines)
     exported = export_checkpoint(checkpoint, model_repository, model_name, serving, options)
     _report(exported)
 

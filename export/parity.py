@@ -58,14 +58,16 @@ def parity_inputs(features: Sequence[Feature], rows: int, seed: int = 0) -> dict
     return inputs
 
 
-def check_parity(served: ServedModel, saved_model: Path, rows: int) -> Parity:
+def check_parity(served: ServedModel, saved_models: Mapping[str, Path], rows: int, is_exact: bool = True) -> Parity:
     """Scores the same rows eagerly and through the SavedModel on disk: all, one alone, and as candidates of users.
 
     The rank signature is compared with the pointwise rows that it stands for, with whole and with short histories.
+    saved_models: {signature: the SavedModel that has it}. is_exact: computed in float32 on both sides.
     Raises ExportError if an output differs by more than 1e-5, or is not finite. A model that computes in lower
     precision may differ by 0.03 of the largest output, since its rounding depends on how operations are fused.
     """
-    signatures = tf.saved_model.load(str(saved_model)).signatures
+    loaded = {path: tf.saved_model.load(str(path)) for path in set(saved_models.values())}
+    signatures = {name: loaded[path].signatures[name] for name, path in saved_models.items()}
     inputs = parity_inputs(served.model.served, rows)
     pairs = [_pointwise(served, signatures[SIGNATURE], _part(inputs, n)) for n in (rows, 1)]
     ranked: list[tuple[Arrays, Arrays]] = []
@@ -75,7 +77,6 @@ def check_parity(served: ServedModel, saved_model: Path, rows: int) -> Parity:
         for sent in (steps, max(1, steps // 4)):
             ranked.append(_ranked(served, signatures[RANK], _part(inputs, users), sent))
     largest = max(float(np.max(np.abs(expected[o]))) for expected, _ in pairs for o in OUTPUTS)
-    is_exact = served.model.dtype == tf.float32
     tolerance = TOLERANCE if is_exact else LOW_PRECISION_TOLERANCE * max(1.0, largest)
     worst, worst_ranked = (_worst(found) for found in (pairs, ranked))
     for name, difference in ((SIGNATURE, worst), (RANK, worst_ranked)):

@@ -58,7 +58,17 @@ class ServedModel(tf.Module):
         model = self.model
         is_row = {f.name: f.is_sequence or f in model.candidates for f in model.served}
         features = {f.name: _as_model_input(inputs[f.name], f, is_row[f.name]) for f in model.served}
-        return _outputs(model.call(features, training=False))
+        each = tf.shape(features[model.candidates[0].name])[1]
+        return _outputs(self._each_user(features, each))
+
+    def _each_user(self, features: dict[str, tf.Tensor], each: tf.Tensor) -> tf.Tensor:
+        """Logits [U, N], user by user: of one user TensorFlow fuses products with what follows them."""
+
+        def of_one(user: dict[str, tf.Tensor]) -> tf.Tensor:
+            logits = self.model.call({n: v[tf.newaxis] for n, v in user.items()}, training=False)
+            return tf.ensure_shape(tf.reshape(logits, [each]), [None])
+
+        return tf.map_fn(of_one, features, fn_output_signature=tf.TensorSpec([None], tf.float32), parallel_iterations=1)
 
 
 def _outputs(logit: tf.Tensor) -> dict[str, tf.Tensor]:

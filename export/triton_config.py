@@ -30,7 +30,7 @@ class ServingOptions:
 
     dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
     would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
-    max_rank_users: users of a ranking request.
+    max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
     max_batch_size: int = 1024
@@ -41,6 +41,7 @@ class ServingOptions:
     inter_op_threads: int = 1
     buckets: tuple[int, ...] = ()
     max_rank_users: int = 64
+    on_gpu: bool = False
 
     @property
     def warmup_batch_sizes(self) -> list[int]:
@@ -58,6 +59,8 @@ def model_config(name: str, features: Sequence[Feature], options: ServingOptions
     shapes = {f.name: row_shape(f) for f in features}
     warmup = [_warmup(f"rows_{size}", size, features, shapes) for size in options.warmup_batch_sizes]
     config = _config(name, features, shapes, (1,), options.max_batch_size, options, warmup)
+    if options.on_gpu:
+        config["instance_group"] = [{"count": options.instances, "kind": "KIND_GPU"}]
     if options.buckets:
         config["parameters"]["BATCH_BUCKETS"] = _text(",".join(map(str, options.buckets)))
     if options.dynamic_batching:

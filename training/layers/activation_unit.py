@@ -30,6 +30,7 @@ class ActivationUnit(tf.Module):
         self.hidden = [Dense(a, b, f"hidden_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
         self.head = Dense(hidden[-1], 1, "head")
         self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))  # a step
+        self.user_multiply_adds = dim * hidden[0]  # of them, the item's share
 
     def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
         if isinstance(runs, Candidates) and not runs.are_single:
@@ -54,12 +55,14 @@ class ActivationUnit(tf.Module):
         columns = tf.transpose(items, [0, 2, 1])[..., tf.newaxis]  # [U, D, T, 1]
         kernels = columns * w_product[:, tf.newaxis] + (w_target - w_difference)[:, tf.newaxis]
         kernels = tf.reshape(kernels, [users, items.shape[2], steps * units])
-        per_user = tf.reshape(affine(items, w_item + w_difference, self.bias), [users, 1, steps * units])
-        x = tf.matmul(runs.split(target), kernels) + per_user  # [U, N, T · units]
-        return self._from_first(tf.reshape(tf.sigmoid(x), [users * runs.each, steps, units]))
+        per_user = tf.reshape(affine(items, w_item + w_difference, self.bias), [users, steps * units])
+        x = tf.sigmoid(runs.add(runs.product(target, kernels), per_user))  # [B, T · units]
+        return self._from_first(tf.reshape(x, [users * runs.each, steps, units]))
 
     def _from_first(self, x: tf.Tensor) -> tf.Tensor:
-        """The first layer's units [B, T, M] -> scores [B, T]."""
+        """The first layer's units [B, T, M] -> scores [B, T]. On two axes, where operations are fused."""
+        rows, steps = tf.shape(x)[0], tf.shape(x)[1]
+        x = tf.reshape(x, [-1, x.shape[2]])
         for dense in self.hidden:
             x = tf.sigmoid(dense(x))
-        return tf.squeeze(self.head(x), axis=-1)
+        return tf.reshape(self.head(x), [rows, steps])

@@ -32,6 +32,10 @@ class InterestEvolution(tf.Module):
         self.evolver = Gru(units, units, "evolver", form, native)
         steps = (self.extractor.cell, self.activation_unit, self.evolver.cell)
         self.multiply_adds = sum(layer.multiply_adds for layer in steps)  # a step
+        projection = 3 * units * units  # of the states, for the AUGRU
+        self.user_multiply_adds = (
+            self.extractor.cell.multiply_adds + projection + self.activation_unit.user_multiply_adds
+        )  # of them, what does not depend on the target
 
     def extract(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Item vectors [U, S, D], mask [U, S] of U different histories -> GRU states [U, S, H]."""

@@ -40,16 +40,22 @@ class Runs(NamedTuple):
 class Candidates:
     """The rows of U users with N candidates each, user after user: B = U·N. Runs known from shapes, not from ids.
 
-    What belongs to a user came once: features are [U, …]. users: U, int32 scalar. each: N, likewise; 1 as a number.
+    What belongs to a user came once: features are [U, …]. users: U, each: N, int32 scalars; a number where it is known
+    to be 1.
     """
 
-    users: tf.Tensor
+    users: tf.Tensor | int
     each: tf.Tensor | int
 
     @property
     def are_single(self) -> bool:
         """Each user has one row, known before the graph runs."""
         return isinstance(self.each, int) and self.each == 1
+
+    @property
+    def are_of_one(self) -> bool:
+        """There is one user, known before the graph runs."""
+        return isinstance(self.users, int) and self.users == 1
 
     @property
     def run_of_row(self) -> tf.Tensor:
@@ -75,10 +81,21 @@ class Candidates:
         return tf.repeat(values, self.each, axis=0)
 
     def add(self, rows: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """rows [B, W], values [U, W] -> [B, W], without a copy of the values for each row."""
+        """rows [B, W], values [U, W] -> [B, W], without a copy of the values for each row.
+
+        Of one user it is a bias, which TensorFlow fuses with the product before and the activation after it.
+        """
         if self.are_single:
             return rows + values
+        if self.are_of_one:
+            return tf.nn.bias_add(rows, tf.squeeze(values, axis=0))
         return self.join(self.split(rows) + values[:, tf.newaxis])
+
+    def product(self, rows: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
+        """Each row by its user's matrix. rows [B, V], kernels [U, V, W] -> [B, W]."""
+        if self.are_of_one:
+            return tf.matmul(rows, tf.squeeze(kernels, axis=0))
+        return self.join(tf.matmul(self.split(rows), kernels))
 
     def split(self, rows: tf.Tensor) -> tf.Tensor:
         """[B, …] -> [U, N, …]."""

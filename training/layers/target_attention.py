@@ -52,6 +52,7 @@ class TargetAttention(tf.Module):
             self.output = Dense(heads * history_dim, history_dim, "output")
         per_step = self.unit.multiply_adds if kind == "activation_unit" else self.queries * history_dim
         self.multiply_adds = steps * (per_step + self.queries * history_dim)  # a row: scores and sums
+        self.user_multiply_adds = steps * self.unit.user_multiply_adds if kind == "activation_unit" else 0
         self.bias = tf.Variable(tf.zeros([self.queries, steps]), name="position_bias") if position_bias else None
 
     def scores(

@@ -59,5 +59,9 @@ class CtrModel(tf.Module):
         """
 
     @abstractmethod
+    def user_multiply_adds(self) -> int:
+        """Of the scoring pass's, those that all candidates of a user share."""
+
+    @abstractmethod
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """The training pass. label: [B] float32 of 0 and 1."""

@@ -75,7 +75,7 @@ class BehaviourModel(CtrModel):
         if target.shape.rank == 1:
             return every_row(tf.shape(target)[0])
         users, each = tf.unstack(tf.shape(target))
-        return Candidates(users, each)
+        return Candidates(1 if target.shape[0] == 1 else users, each)
 
     def as_asked(self, logits: tf.Tensor, features: Features) -> tf.Tensor:
         """Logits [B] in the shape of the target features."""

@@ -29,6 +29,9 @@ class Model(ShortHistoryModel):
     def multiply_adds(self, training: bool) -> int:
         return self.short_multiply_adds(training) + int(self.classifier.multiply_adds)
 
+    def user_multiply_adds(self) -> int:
+        return self.short_user_multiply_adds()
+
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = BCE + aux_loss_weight · auxiliary, eq. (6) of the paper."""
         logits, short = self._forward(features, training=True)

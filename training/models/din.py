@@ -38,6 +38,9 @@ class Model(BehaviourModel):
     def multiply_adds(self, training: bool) -> int:
         return int(self.interest.multiply_adds + self.classifier.multiply_adds)
 
+    def user_multiply_adds(self) -> int:
+        return int(self.interest.user_multiply_adds)
+
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = BCE."""
         logits = self.call(features, training=True)

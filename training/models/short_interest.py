@@ -54,6 +54,10 @@ class ShortHistoryModel(BehaviourModel):
         per_step = self.evolution.multiply_adds + (self.auxiliary.multiply_adds if training else 0)
         return (self.steps - self.settings.long_seq_length) * int(per_step)
 
+    def short_user_multiply_adds(self) -> int:
+        """See CtrModel.user_multiply_adds."""
+        return (self.steps - self.settings.long_seq_length) * int(self.evolution.user_multiply_adds)
+
     def auxiliary_loss(self, features: Features, short: ShortInterest) -> tf.Tensor:
         """Float32 scalar, not yet weighted."""
         steps = slice(self.settings.long_seq_length, None)

@@ -15,7 +15,8 @@ from training.feature_spec import FeatureSpec
 from training.layers.dense import glorot_uniform
 from training.layers.history import History, masked_softmax, mean_weights, stack_queries
 from training.layers.mlp import ClassifierMlp
-from training.layers.selection import same_category_mask, top_k_mask
+from training.layers.runs import Candidates
+from training.layers.selection import same_category_mask, threshold_mask, top_k_mask
 from training.layers.time_intervals import TimeIntervals
 from training.models.base import Features, Loss
 from training.models.behaviour_model import binary_cross_entropy
@@ -74,6 +75,9 @@ class Model(ShortHistoryModel):
             count += 2 * self.long_steps * self.item_dim + (self.stage_one.multiply_adds if training else 0)
         return int(count)
 
+    def user_multiply_adds(self) -> int:
+        return self.short_user_multiply_adds() + int(self.search_unit.user_multiply_adds)
+
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = w₁·BCE_stage_one + w₂·BCE_stage_two + aux_loss_weight·auxiliary."""
         out, s = self._forward(features, training=True), self.settings
@@ -106,7 +110,7 @@ class Model(ShortHistoryModel):
             relevance = history.scores(self._search_query(target, history.width))  # [B, 1, L]
             products = relevance if self.search_unit.kind == "dot" and not self.settings.search_projection else None
             relevance = tf.squeeze(relevance, 1)
-            selected = top_k_mask(tf.stop_gradient(relevance), mask, self.settings.k, self.has_kernels)
+            selected = self._top_k(tf.stop_gradient(relevance), mask, rows)
         fits = self.search_unit.scores(target, history, mask, products, rows)  # [B, Q, L]
         weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
         if relevance is not None and training:
@@ -118,6 +122,11 @@ class Model(ShortHistoryModel):
             self.search_unit.join(attended),
             tf.squeeze(average, 1),
         )
+
+    def _top_k(self, relevance: tf.Tensor, mask: tf.Tensor, rows: Candidates) -> tf.Tensor:
+        if rows.are_single:
+            return top_k_mask(relevance, mask, self.settings.k, self.has_kernels)
+        return threshold_mask(relevance, mask, self.settings.k)
 
     def _categories(self, features: Features, steps: slice) -> tuple[tf.Tensor, tf.Tensor]:
         """Of the target [B] and of the history [B, L]."""
