@@ -82,7 +82,7 @@ class RowSource:
             if len(tensor.shape) != 1 or tensor.shape[0] < 1:
                 raise DataFileError(
                     f"input {name}: the model takes the shape {list(tensor.shape)} in each row; files can hold scalars "
-                    "and histories of a fixed width. Use client.Scorer for this model."
+                    "and histories of a fixed width. Use `recserve rank` for a rank model, client.Scorer for others."
                 )
             described = (self.spec.features[name].dimensions or (1,)) if self.spec else tensor.shape
             if described != tensor.shape:
