@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.amazon_layout import amazon_layout
 from training.feature_spec import FeatureSpec
 
 USERS, ITEMS, CATEGORIES = 40, 90, 6
@@ -21,24 +22,9 @@ HISTORIES = {"item_id_pos": ITEMS, "cat_id_pos": CATEGORIES}
 
 def tiny_spec() -> dict:
     """The Amazon layout with small tables and short histories."""
-    features: dict = {"label": {"dtype": "bool"}}
-    features |= {name: {"dtype": "int64", "cardinality": size} for name, size in SCALARS.items()}
-    histories = HISTORIES | {"item_id_neg": ITEMS, "cat_id_neg": CATEGORIES}
-    features |= {
-        name: {"dtype": "int64", "cardinality": size, "dimensions": [HISTORY]} for name, size in histories.items()
-    }
-    return {
-        "feature_spec": features,
-        "source_spec": {"test": [{"type": "tfrecord", "features": list(features), "files": ["test.tfrecord"]}]},
-        "channel_spec": {
-            "label": ["label"],
-            "user_features": ["user_id"],
-            "target_item_features": ["item_id_trgt", "cat_id_trgt"],
-            "positive_history": ["item_id_pos", "cat_id_pos"],
-            "negative_history": ["item_id_neg", "cat_id_neg"],
-        },
-        "metadata": {},
-    }
+    layout = amazon_layout({"user_id": USERS, "item_id": ITEMS, "cat_id": CATEGORIES}, HISTORY)
+    chunk = {"type": "tfrecord", "features": list(layout["feature_spec"]), "files": ["test.tfrecord"]}
+    return {**layout, "source_spec": {"test": [chunk]}, "metadata": {}}
 
 
 @dataclass(frozen=True)

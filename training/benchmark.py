@@ -56,7 +56,7 @@ class _Timed(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """figures: as in the summary line of the log. steps: measured ones. cpus: those of rank 0, None if unknown."""
+    """figures: as in the summary line of the log. steps: measured ones."""
 
     mode: str
     batch_size: int
@@ -76,7 +76,7 @@ def run_benchmark(settings: Settings, workers: Workers, facts: dict[str, Any] | 
     spec = load_spec(settings)
     first_does(workers, lambda: make_folders(settings))
     settings = replace(settings, run=replace(settings.run, seed=resolved_seed(settings, workers)))
-    tf.random.set_seed(settings.run.seed)
+    tf.random.set_seed(settings.run.seed % MAX_SEED)
     model = new_model(settings, spec)
     if settings.results.load_checkpoint_path:
         checkpoint = open_checkpoint(Path(settings.results.load_checkpoint_path))
@@ -86,12 +86,14 @@ def run_benchmark(settings: Settings, workers: Workers, facts: dict[str, Any] | 
     prepare = _scoring if settings.run.mode == "inference" else _training
     batches, act, flops = prepare(settings, spec, model, workers)
     log_path = Path(settings.results.results_dir) / settings.results.log_filename
+    dtype = compute_dtype(settings.training.amp)
+    peak_before = matrix_product_peak(dtype)
     with first_log(log_path, workers) as log:
         log.parameters({**settings.to_flat(), "processes": workers.size, **(facts or {})})
         log_units(log, BENCHMARK)
         steps = [_logged(log, number, step) for number, step in enumerate(_timed(batches, act), start=1)]
         warmup = min(settings.run.benchmark_warmup_steps, len(steps) - 1)
-        figures = _figures(steps[warmup:], flops, compute_dtype(settings.training.amp), workers)
+        figures = _figures(steps[warmup:], flops, lambda: max(peak_before, matrix_product_peak(dtype)), workers)
         log.log((), figures)
     batch_size = settings.training.global_batch_size
     return BenchmarkResult(settings.run.mode, batch_size, workers.size, warmup, len(steps) - warmup, figures)
@@ -106,7 +108,7 @@ def _training(settings: Settings, spec: FeatureSpec, model: CtrModel, workers: W
     total = None if steps is None else max(steps * settings.training.epochs, settings.training.warmup_steps + 1)
     return (
         _round_and_round(data, settings),
-        TrainStep(model, workers, settings.training, total),
+        TrainStep(model, workers, settings.training, total, settings.run.seed % MAX_SEED),
         training_flops_per_row(model),
     )
 
@@ -153,13 +155,18 @@ def _logged(log: DLLogger, number: int, step: _Timed) -> _Timed:
     return step
 
 
-def _figures(steps: list[_Timed], flops_per_row: float, dtype: tf.DType, workers: Workers) -> dict[str, float]:
-    """Of the slowest rank, since the others wait for it; peaks of all ranks together."""
+def _figures(
+    steps: list[_Timed], flops_per_row: float, peak_of_rank: Callable[[], float], workers: Workers
+) -> dict[str, float]:
+    """Of the slowest rank, since the others wait for it; peaks of all ranks together.
+
+    peak_of_rank: FLOP/s; called when the memory has been read.
+    """
     if not steps:
         raise SettingsError("dataset_dir: the mapping has no rows to measure with")
     seconds, waited = sum(s.whole for s in steps), sum(s.waited for s in steps)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    mine = np.array([[seconds, waited, matrix_product_peak(dtype), memory]], np.float64)
+    mine = np.array([[seconds, waited, peak_of_rank(), memory]], np.float64)
     everyone = workers.gather_rows(mine)
     slowest = everyone[everyone[:, 0].argmax()]
     rows = sum(s.rows for s in steps)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.affinity import bind_process
+from training.allocator import limit_arenas
 from training.settings import Settings, read_recipe
+from training.settings_checks import unused_options
 from training.settings_cli import given, settings_options
 
 if TYPE_CHECKING:
@@ -39,11 +41,14 @@ def train(recipe: Path | None, **flags: Any) -> None:
       recserve train --dataset_dir data/tfrecord --mode inference --benchmark --global_batch_size 4096
     """
     settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, str(recipe or "flags"))
+    limit_arenas()
     cpus = bind_process(settings.run.affinity)  # before TensorFlow is loaded: it counts the CPUs it may use
     from training.distributed import start_workers
 
     _set_threads(settings)
     workers = start_workers()
+    for sentence in unused_options(settings.model) if workers.is_first else ():
+        click.secho(f"warning: {sentence}", fg="yellow", err=True)
     facts = {} if cpus is None else {"cpus": len(cpus)}
     if settings.run.mode == "inference" or settings.run.benchmark:
         _measure(settings, workers, facts)

@@ -14,6 +14,7 @@ from training.layers.embedding import EmbeddingTable
 from training.models.base import CtrModel
 
 SHOWN = 6
+BOOKKEEPING = "_self_"  # attributes in which TensorFlow keeps a module's variables once more, for checkpoints
 
 
 class NotFiniteError(TrainingError):
@@ -70,11 +71,9 @@ def bad_values(data: Mapping[str, tf.Tensor]) -> list[str]:
 
 
 def bad_variables(model: CtrModel) -> list[str]:
-    """Names of the trainable variables with NaN or infinity: tables by the features that look up in them."""
-    return [
-        name for name, variable in _named_variables(model)
-        if not bool(tf.reduce_all(tf.math.is_finite(variable)))
-    ]  # fmt: skip
+    """Names of the trainable variables with NaN or infinity: tables by their features, others by their place."""
+    named = _named_variables(model)
+    return [name for name, variable in named if not bool(tf.reduce_all(tf.math.is_finite(variable)))]
 
 
 def _named_variables(model: CtrModel) -> list[tuple[str, tf.Variable]]:
@@ -83,16 +82,8 @@ def _named_variables(model: CtrModel) -> list[tuple[str, tf.Variable]]:
     for path, owner, variable in _walk(model, "", model):
         if variable.trainable and id(variable) not in seen:
             seen.add(id(variable))
-            named.append((_name(path, owner, model), variable))
+            named.append((f"the table of {owner.name}" if isinstance(owner, EmbeddingTable) else path, variable))
     return named
-
-
-def _name(path: str, owner: Any, model: CtrModel) -> str:
-    if isinstance(owner, EmbeddingTable):
-        features = [f.name for f in model.trained if f.cardinality == owner.cardinality]
-        if features:
-            return f"the table of {'/'.join(features)}"
-    return path
 
 
 def _walk(value: Any, path: str, owner: Any) -> Iterator[tuple[str, Any, tf.Variable]]:
@@ -100,7 +91,8 @@ def _walk(value: Any, path: str, owner: Any) -> Iterator[tuple[str, Any, tf.Vari
         yield path, owner, value
         return
     if isinstance(value, tf.Module):
-        owner, parts = value, [(f".{name}" if path else name, part) for name, part in vars(value).items()]
+        own = [(name, part) for name, part in vars(value).items() if not name.startswith(BOOKKEEPING)]
+        owner, parts = value, [(f".{name}" if path else name, part) for name, part in own]
     elif isinstance(value, Mapping):
         parts = [(f"[{key}]", part) for key, part in value.items()]
     elif isinstance(value, list | tuple):

@@ -46,7 +46,7 @@ def check_raw_spec(raw: Any, base_dir: Path) -> list[Problem]:
     for mapping, chunks in _section(raw, "source_spec").items():
         problems += _check_mapping(mapping, chunks, features, base_dir)
     for channel, members in _section(raw, "channel_spec").items():
-        problems += _check_names(("channel_spec", channel), members, features)
+        problems += _check_names(("channel_spec", channel), members, features, may_be_empty=True)
     return problems
 
 
@@ -153,9 +153,13 @@ def _check_mapping(mapping: str, chunks: Any, features: Mapping[str, Any], base_
         yield from _check_files((*where, "files"), chunk.get("files"), base_dir)
 
 
-def _check_names(place: Place, names: Any, features: Mapping[str, Any]) -> Iterator[Problem]:
-    if not isinstance(names, list) or not names:
-        yield Problem(place, f"expected a list of feature names, got {_kind(names) if names else 'nothing'}")
+def _check_names(
+    place: Place, names: Any, features: Mapping[str, Any], may_be_empty: bool = False
+) -> Iterator[Problem]:
+    """may_be_empty: `[]` is a list too. A channel without features is for the model to judge."""
+    if not isinstance(names, list) or not (names or may_be_empty):
+        expected = "a list of feature names" + (" ([] for none)" if may_be_empty else "")
+        yield Problem(place, f"expected {expected}, got {_kind(names) if names else 'nothing'}")
         return
     for index, name in enumerate(names):
         if not isinstance(name, str) or name not in features:

@@ -38,7 +38,6 @@ from training.resume import Start, checkpoint_to_resume, start_of, take_over_bes
 from training.settings import Settings
 from training.step import TrainStep
 
-SEED_STRIDE = 1_000_003
 PassScores = tuple[np.ndarray, np.ndarray]  # labels, logits of the rows of an interrupted epoch
 
 
@@ -95,12 +94,13 @@ def run_training(settings: Settings, workers: Workers, facts: dict[str, Any] | N
     start = first_does(workers, prepare)
     seed = resolved_seed(settings, workers, start.seed)
     settings = replace(settings, run=replace(settings.run, seed=seed))
-    tf.random.set_seed((seed + SEED_STRIDE * start.epoch + start.step) % MAX_SEED)  # dropout: other masks than before
+    tf.random.set_seed(seed % MAX_SEED)
     model = new_model(settings, spec)
     best = best_epoch_of(settings.training, spec, model.user, start.best)
     data = training_data(settings, spec, model, workers)
     steps = steps_per_epoch(settings, data)
-    step = TrainStep(model, workers, settings.training, None if steps is None else steps * settings.training.epochs)
+    total_steps = None if steps is None else steps * settings.training.epochs
+    step = TrainStep(model, workers, settings.training, total_steps, seed % MAX_SEED)
     if start.epoch or start.step:
         first_does(workers, lambda: resumed.restore_step(step) if resumed else None)
     workers.broadcast_variables([*model.variables, *step.optimizer.variables, *step.loss_scale.variables])

@@ -18,6 +18,7 @@ from training.settings import Settings
 ORDER = (
     "global_batch_size", "drop_remainder", "repeat_count", "shuffle", "shuffle_rows", "disable_cache", "cache_limit_mb",
 )  # fmt: skip
+MOMENTS = ("adam", "lazy_adam")  # optimizers whose state a checkpoint of another one does not have
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def checkpoint_to_resume(settings: Settings, spec: FeatureSpec) -> Checkpoint | 
         return None
     checkpoint = open_checkpoint(Path(load), newest=True)
     checkpoint.check_fits(spec, settings)
+    _check_optimizer(checkpoint, settings)
     changes = _data_changes(checkpoint.spec, spec)
     if checkpoint.step:
         changes += _order_changes(checkpoint.settings, settings)
@@ -86,6 +88,15 @@ def take_over_best(checkpoint: Checkpoint, save: Path) -> None:
             shutil.rmtree(staged, ignore_errors=True)
             raise CheckpointError(f"{save / name}: cannot copy the best epoch: {error}") from error
     write_best(save, record)
+
+
+def _check_optimizer(checkpoint: Checkpoint, settings: Settings) -> None:
+    before, now = checkpoint.settings.training.optimizer, settings.training.optimizer
+    if before not in MOMENTS and now in MOMENTS:
+        raise CheckpointError(
+            f"optimizer: got {now}, but {checkpoint.folder} was trained with {before} and has no moments for it. "
+            f"Resume with --optimizer {before}, or train from scratch."
+        )
 
 
 def _data_changes(before: FeatureSpec, now: FeatureSpec) -> list[str]:

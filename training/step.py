@@ -11,6 +11,7 @@ from training.amp import LossScale
 from training.distributed import Workers
 from training.feature_spec import Feature
 from training.input_pipeline import Batch
+from training.layers.dropout import dropout_seeds
 from training.models.base import CtrModel
 from training.native import kernels_available
 from training.optimizers import KINDS, Gradient
@@ -34,12 +35,14 @@ class StepOutput(NamedTuple):
 class TrainStep:
     """Runs steps of a model. `optimizer` and `loss_scale` are the state that a checkpoint keeps besides the weights.
 
-    total_steps: of the whole training, for schedules that fall; None if unknown.
+    total_steps: of the whole training, for schedules that fall; None if unknown. seed: of the dropout masks, which
+    depend on nothing else but the updates done so far, the micro-batch and the rank.
     """
 
     def __init__(
-        self, model: CtrModel, workers: Workers, settings: TrainingSettings, total_steps: int | None = None
-    ) -> None:
+        self, model: CtrModel, workers: Workers, settings: TrainingSettings, total_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
         self.model = model
         self.variables = model.trainable_variables
         schedule = learning_rate_schedule(settings, total_steps)
@@ -47,8 +50,9 @@ class TrainStep:
         self.loss_scale = LossScale(model.dtype)
         self._workers = workers
         self._settings = settings
+        self._seed = seed
         self._native = kernels_available() and not settings.xla
-        signature = (*batch_signature(model.trained), tf.TensorSpec([], tf.float32))
+        signature = (*batch_signature(model.trained), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32))
         self._backward = tf.function(self._weighted_gradients, input_signature=signature, jit_compile=settings.xla)
         self._sum = tf.function(self._sum_of, reduce_retracing=True)
         self._apply = tf.function(self._scaled_apply, reduce_retracing=True)
@@ -64,7 +68,7 @@ class TrainStep:
             part = slice(start, start + size)
             features = {f.name: batch.features[f.name][part] for f in self.model.trained}
             label = batch.label[part]
-            gradients, part_terms, part_logits = self._backward(features, label, len(label) * share)
+            gradients, part_terms, part_logits = self._backward(features, label, len(label) * share, start // size)
             total = self._sum(total, gradients)
             for name, value in part_terms.items():
                 weighted = value * (len(label) / rows)
@@ -76,9 +80,11 @@ class TrainStep:
         return StepOutput(terms, tf.concat(logits, axis=0) if logits else tf.zeros([0]))
 
     def _weighted_gradients(
-        self, features: Mapping[str, tf.Tensor], label: tf.Tensor, weight: tf.Tensor
+        self, features: Mapping[str, tf.Tensor], label: tf.Tensor, weight: tf.Tensor, part: tf.Tensor
     ) -> tuple[list[Gradient], Terms, tf.Tensor]:
-        with tf.GradientTape() as tape:
+        """part: the number of the micro-batch."""
+        masks = dropout_seeds(self._seed, (self.optimizer.steps, part, self._workers.rank))
+        with tf.GradientTape() as tape, masks:
             loss = self.model.loss_terms(features, label)
             scaled = loss.total * weight * self.loss_scale.scale
         return tape.gradient(scaled, self.variables), loss.terms, loss.logits

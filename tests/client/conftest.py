@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from client import ModelDescription, TensorDescription
+from tests.client.reading import ROWS
 
 Columns = dict[str, np.ndarray]
 HISTORY = 5
@@ -128,3 +129,9 @@ def tiny_inputs(tiny_model: Any) -> dict[str, TensorDescription]:
         name: TensorDescription(name, np.dtype(np.int64), feature.dimensions or (1,))
         for name, feature in served.items()
     }
+
+
+@pytest.fixture(scope="session")
+def columns(tiny_model: Any) -> Columns:
+    rows: Columns = tiny_model.rows(ROWS, seed=3)
+    return rows

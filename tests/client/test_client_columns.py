@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client import DataFileError, TensorDescription
+from client import DataFileError
 from client.locate import open_rows
 from client.readers.tfrecord import records
-
-ROWS = 23
-Inputs = dict[str, TensorDescription]
-
-
-@pytest.fixture(scope="module")
-def columns(tiny_model: Any) -> dict[str, np.ndarray]:
-    rows: dict[str, np.ndarray] = tiny_model.rows(ROWS, seed=3)
-    return rows
+from tests.client.reading import ROWS, Inputs
 
 
 def test_a_later_parquet_file_without_a_column_is_named(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from tests.amazon_layout import amazon_layout
 from training.checkpoint import save_checkpoint
 from training.distributed import Workers
 from training.feature_spec import FeatureSpec
@@ -24,24 +25,9 @@ SETTINGS = Settings(
 
 
 def sim_spec(item_dtype: str = "int64") -> FeatureSpec:
-    cardinalities = {"user_id": 9, "item_id": 30, "cat_id": 5}
-    features: dict = {"label": {"dtype": "bool"}, "user_id": {"dtype": "int64", "cardinality": 9}}
-    for suffix in ("trgt", "pos", "neg"):
-        for base in ("item_id", "cat_id"):
-            features[f"{base}_{suffix}"] = {"dtype": item_dtype, "cardinality": cardinalities[base]}
-            if suffix != "trgt":
-                features[f"{base}_{suffix}"]["dimensions"] = [HISTORY]
-    chunk = {"type": "tfrecord", "features": list(features), "files": ["test.tfrecord"]}
-    channels = {
-        "label": ["label"],
-        "user_features": ["user_id"],
-        "target_item_features": ["item_id_trgt", "cat_id_trgt"],
-        "positive_history": ["item_id_pos", "cat_id_pos"],
-        "negative_history": ["item_id_neg", "cat_id_neg"],
-    }
-    return FeatureSpec.from_dict(
-        {"feature_spec": features, "source_spec": {"test": [chunk]}, "channel_spec": channels, "metadata": {}}
-    )
+    layout = amazon_layout({"user_id": 9, "item_id": 30, "cat_id": 5}, HISTORY, item_dtype)
+    chunk = {"type": "tfrecord", "features": list(layout["feature_spec"]), "files": ["test.tfrecord"]}
+    return FeatureSpec.from_dict({**layout, "source_spec": {"test": [chunk]}, "metadata": {}})
 
 
 def make_checkpoint(folder: Path, spec: FeatureSpec, poison: bool = False) -> Path:

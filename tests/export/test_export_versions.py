@@ -103,8 +103,8 @@ def test_unknown_ids_score_as_the_padding_row(models: Path, checkpoint: Path) ->
     np.testing.assert_array_equal(got, expected)
 
 
-def test_versions_count_up_and_old_ones_stay(checkpoint: Path, tmp_path: Path) -> None:
-    export(checkpoint, tmp_path)
+def test_versions_count_up_and_old_ones_stay(checkpoint: Path, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     before = tree(tmp_path / "sim" / "1")
     export(checkpoint, tmp_path)
     (tmp_path / "sim" / "7").mkdir()

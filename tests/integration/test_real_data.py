@@ -15,12 +15,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.data]
 def test_server_and_training_agree_on_real_data(
     folder: str, shortest: int, auc: float, whole_path, serve, recserve, assert_server_equals_training, tmp_path: Path
 ) -> None:
-    """A few of each user's latest prefixes, so that it takes minutes; the whole sets are measured in the README."""
+    """Each user's latest prefix, so that it takes a minute; the whole sets are measured in the README."""
     raw = DATA / folder
     if not raw.is_dir():
         pytest.skip(f"{raw} is not there")
     path = whole_path(tmp_path)
-    path.prepare(raw, ("--shortest_sequence_for_user", shortest, "--prefixes_per_user", 2, "--seed", 1))
+    path.prepare(raw, ("--shortest_sequence_for_user", shortest, "--prefixes_per_user", 1, "--seed", 1))
     path.train_and_export("--global_batch_size", 2048, "--epochs", 1)
     server = serve(path.models, tmp_path / "state")
     try:

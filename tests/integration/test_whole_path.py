@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,27 @@ from training.checkpoint import open_checkpoint
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
-def test_server_and_training_agree(small_path, small_server, recserve, assert_server_equals_training) -> None:
-    scores, summary = small_path.work / "scores.csv", small_path.work / "summary.json"
-    recserve(
-        "score",
-        "--data",
-        small_path.data,
-        "--url",
-        small_server.url,
-        "--output_file",
-        scores,
-        "--summary_file",
-        summary,
-    )
-    figures = assert_server_equals_training(small_path.checkpoints, small_path.data, scores, summary)
+@pytest.fixture(scope="module")
+def scored(small_path, small_server, recserve) -> tuple[Path, Path]:
+    """The scores of the TFRecord files, and their summary."""
+    files = small_path.work / "scores.csv", small_path.work / "summary.json"
+    place = ("--data", small_path.data, "--url", small_server.url)
+    recserve("score", *place, "--output_file", files[0], "--summary_file", files[1])
+    return files
+
+
+def test_server_and_training_agree(small_path, scored, assert_server_equals_training) -> None:
+    figures = assert_server_equals_training(small_path.checkpoints, small_path.data, *scored)
     assert figures["trained_auc"] > 0.55
 
 
-def test_parquet_and_tfrecord_score_alike(small_path, small_server, recserve) -> None:
-    files = {}
-    for kind, data in (("parquet", small_path.parquet / "test"), ("tfrecord", small_path.data)):
-        files[kind] = small_path.work / f"{kind}.csv"
-        recserve("score", "--data", data, "--url", small_server.url, "--output_file", files[kind])
-    columns = {kind: [row["probability"] for row in csv.DictReader(file.open())] for kind, file in files.items()}
-    np.testing.assert_allclose(np.array(columns["parquet"], float), np.array(columns["tfrecord"], float), atol=1e-6)
+def test_parquet_and_tfrecord_score_alike(small_path, small_server, scored, recserve) -> None:
+    file = small_path.work / "parquet.csv"
+    recserve("score", "--data", small_path.parquet / "test", "--url", small_server.url, "--output_file", file)
+    of_parquet, of_tfrecord = (
+        [row["probability"] for row in csv.DictReader(path.open())] for path in (file, scored[0])
+    )
+    np.testing.assert_allclose(np.array(of_parquet, float), np.array(of_tfrecord, float), atol=1e-6)
 
 
 def test_batch_of_one_and_unknown_ids(small_path, small_server) -> None:
@@ -88,8 +86,8 @@ def test_a_new_version_serves_after_a_restart_and_a_failed_export_changes_nothin
     small_path, serve, recserve, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
-    for _ in range(2):
-        recserve("export", "--checkpoint", small_path.checkpoints, "--model_repository", models)
+    shutil.copytree(small_path.models, models)
+    recserve("export", "--checkpoint", small_path.checkpoints, "--model_repository", models)
     with pytest.raises(AssertionError, match="no checkpoint"):
         recserve("export", "--checkpoint", tmp_path / "none", "--model_repository", models)
     server = serve(models, tmp_path / "state")

@@ -8,37 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.amazon_layout import amazon_layout
 from training.feature_spec import FeatureSpec
 
 USERS, ITEMS, CATEGORIES = 50, 120, 7
 CARDINALITIES = {"user_id": USERS, "item_id": ITEMS, "cat_id": CATEGORIES}
-COLUMNS = (
-    "label", "user_id", "item_id_trgt", "cat_id_trgt", "item_id_pos", "cat_id_pos", "item_id_neg", "cat_id_neg",
-)  # fmt: skip
 Columns = dict[str, np.ndarray]
 
 
 def amazon_raw_spec(history: int = 100, prebatch: int = 0, rows: dict[str, int] | None = None) -> dict:
-    features: dict = {"label": {"dtype": "bool"}, "user_id": {"dtype": "int64", "cardinality": USERS}}
-    for suffix, dimensions in (("trgt", None), ("pos", [history]), ("neg", [history])):
-        for base in ("item_id", "cat_id"):
-            features[f"{base}_{suffix}"] = {"dtype": "int64", "cardinality": CARDINALITIES[base]}
-            if dimensions:
-                features[f"{base}_{suffix}"]["dimensions"] = dimensions
-    source = {
-        m: [{"type": "tfrecord", "features": list(COLUMNS), "files": [f"{m}.tfrecord"]}] for m in ("train", "test")
-    }
-    channels = {
-        "label": ["label"],
-        "user_features": ["user_id"],
-        "target_item_features": ["item_id_trgt", "cat_id_trgt"],
-        "positive_history": ["item_id_pos", "cat_id_pos"],
-        "negative_history": ["item_id_neg", "cat_id_neg"],
-    }
+    layout = amazon_layout(CARDINALITIES, history)
+    names = list(layout["feature_spec"])
+    source = {m: [{"type": "tfrecord", "features": names, "files": [f"{m}.tfrecord"]}] for m in ("train", "test")}
     metadata = {"prebatch_train_size": prebatch, "prebatch_test_size": prebatch}
     if rows:
         metadata["rows"] = rows
-    return {"feature_spec": features, "source_spec": source, "channel_spec": channels, "metadata": metadata}
+    return {**layout, "source_spec": source, "metadata": metadata}
 
 
 def amazon_columns(rows: int, seed: int = 0, history: int = 100, longest: int = 30) -> Columns:

@@ -46,7 +46,7 @@ def activation_unit(unit: Any, items: np.ndarray, target: np.ndarray) -> np.ndar
     x = sigmoid(x @ weights(unit.kernel) + weights(unit.bias))
     for layer in unit.hidden:
         x = sigmoid(dense(layer, x))
-    return dense(unit.head, x)[..., 0]
+    return (x @ weights(unit.head))[..., 0]
 
 
 def gru(

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.training.options import PATIENT, SMALL, SMALLEST
 from training.checkpoint import open_checkpoint
 from training.distributed import start_workers
 from training.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 HOROVODRUN = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "--disable-cache"]
-SMALL = ["--embedding_dim", "4", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
 LONGEST_LOSS_S = 60
 
 
@@ -29,15 +29,14 @@ def environment() -> dict[str, str]:
 def command(dataset: Path, folder: Path, processes: int, *options: str) -> list[str]:
     launcher = [*HOROVODRUN, "-np", str(processes)] if processes > 1 else []
     return [
-        *launcher, sys.executable, "-m", "training", "--dataset_dir", str(dataset), "--seed", "1", *SMALL,
+        *launcher, sys.executable, "-m", "training", "--dataset_dir", str(dataset), "--seed", "1",
         "--save_checkpoint_path", str(folder / "ck"), "--results_dir", str(folder / "results"), *options,
     ]  # fmt: skip
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments, capture_output=True, text=True, timeout=240, env=environment(), cwd=ROOT, check=False
-    )
+    patient = {**environment(), **PATIENT}
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=240, env=patient, cwd=ROOT, check=False)
 
 
 def rank_process(launcher: psutil.Process, rank: int) -> psutil.Process | None:
@@ -57,7 +56,7 @@ def test_two_processes_train_what_one_does(tiny_dataset: Path, tmp_path: Path) -
     metrics = {}
     for processes in (1, 2):
         folder = tmp_path / f"{processes}"
-        done = run(command(tiny_dataset, folder, processes, "--global_batch_size", "599", "--epochs", "2"))
+        done = run(command(tiny_dataset, folder, processes, *SMALL, "--global_batch_size", "599", "--epochs", "2"))
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"{processes} process" in done.stdout
         metrics[processes] = open_checkpoint(folder / "ck").metrics
@@ -69,7 +68,7 @@ def test_two_processes_train_what_one_does(tiny_dataset: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_an_error_on_all_ranks_ends_the_run_with_its_message(tiny_dataset: Path, tmp_path: Path) -> None:
-    done = run(command(tiny_dataset, tmp_path, 2, "--global_batch_size", "1"))
+    done = run(command(tiny_dataset, tmp_path, 2, *SMALLEST, "--global_batch_size", "1"))
     assert done.returncode != 0
     assert "global_batch_size: expected at least one row per process (2), got 1" in done.stdout + done.stderr
 
@@ -87,7 +86,7 @@ def test_an_error_on_all_ranks_ends_the_run_with_its_message(tiny_dataset: Path,
 def test_a_lost_rank_ends_the_run_in_bounded_time(
     tiny_dataset: Path, tmp_path: Path, lost: int, how: signal.Signals, message: str
 ) -> None:
-    options = ("--global_batch_size", "64", "--epochs", "100000")
+    options = (*SMALLEST, "--global_batch_size", "64", "--epochs", "100000")
     with subprocess.Popen(
         command(tiny_dataset, tmp_path, 2, *options),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), cwd=ROOT,

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.training.options import SMALLEST
 from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "train_elastic.py"
-SMALL = ["--embedding_dim", "4", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
 
 
 def elastic(folder: Path, *command: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_training_goes_on_with_the_hosts_that_there_are(tiny_dataset: Path, tmp_
     hosts, log = tmp_path / "hosts", tmp_path / "log"
     hosts.write_text("localhost:2\n")
     command = elastic(
-        tmp_path, sys.executable, "-m", "training", "--dataset_dir", str(tiny_dataset), "--seed", "1", *SMALL,
+        tmp_path, sys.executable, "-m", "training", "--dataset_dir", str(tiny_dataset), "--seed", "1", *SMALLEST,
         "--global_batch_size", "64", "--epochs", "100000", "--results_dir", str(tmp_path / "results"),
         "--save_checkpoint_path", str(tmp_path / "ck"),
     )  # fmt: skip

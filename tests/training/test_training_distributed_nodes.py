@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.options import SMALLEST
 from training.checkpoint import open_checkpoint
 
 ROOT = Path(__file__).parents[2]
 HOROVODRUN = Path(sys.executable).with_name("horovodrun")
-SMALL = ["--embedding_dim", "4", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
 LONGEST_LOSS_S = 60
 # 198.18.0.0/15 is for tests of networks (RFC 2544); these addresses exist inside of the namespaces only
 ADDRESSES = {"a": "198.18.77.1", "b": "198.18.77.2"}
@@ -75,7 +75,7 @@ class Nodes:
         command = [
             str(self.folder / "on"), "a", str(HOROVODRUN), "-np", "2", "-H", "a:1,b:1", "--gloo", "--disable-cache",
             "--network-interfaces", "eth0", sys.executable, "-m", "training", "--dataset_dir", str(dataset),
-            "--seed", "1", *SMALL, "--global_batch_size", "64", "--epochs", str(epochs),
+            "--seed", "1", *SMALLEST, "--global_batch_size", "64", "--epochs", str(epochs),
             "--save_checkpoint_path", str(folder / "ck"), "--results_dir", str(folder / "results"),
         ]  # fmt: skip
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": f"{self.folder}:{os.environ['PATH']}"}

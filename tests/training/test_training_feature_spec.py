@@ -9,41 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.training.seeds_example import SEEDS_EXAMPLE
 from training.feature_spec import FeatureSpec, FeatureSpecError
-
-SEED_CSV_EXAMPLE = """\
-feature_spec:
-  user_gender:
-    dtype: torch.int8
-    cardinality: 3 #M,F,Other
-  user_age: #treated as numeric value
-    dtype: torch.int8
-  user_id:
-    dtype: torch.int32
-    cardinality: 2655
-  item_id:
-    dtype: torch.int32
-    cardinality: 856
-  label:
-    dtype: torch.float32
-source_spec:
-  train:
-    - type: csv
-      features: [user_gender, user_age]
-      files: [train_data_0_0.csv, train_data_0_1.csv]
-    - type: csv
-      features: [user_id, item_id, label]
-      files: [train_data_1.csv]
-  test:
-    - type: csv
-      features: [user_id, item_id, label, user_gender, user_age]
-      files: [test_data.csv]
-channel_spec:
-  numeric_inputs: [user_age]
-  categorical_user_inputs: [user_gender, user_id]
-  categorical_item_inputs: [item_id]
-  label_ch: [label]
-"""
 
 
 def write(folder: Path, text: str) -> Path:
@@ -60,11 +27,11 @@ def problems_of(folder: Path, raw: object) -> list[str]:
 
 @pytest.fixture
 def raw() -> dict:
-    return copy.deepcopy(yaml.safe_load(SEED_CSV_EXAMPLE))
+    return copy.deepcopy(yaml.safe_load(SEEDS_EXAMPLE))
 
 
 def test_the_seeds_example_with_torch_dtypes_two_chunks_and_three_files(tmp_path: Path) -> None:
-    spec = FeatureSpec.load(write(tmp_path, SEED_CSV_EXAMPLE))
+    spec = FeatureSpec.load(write(tmp_path, SEEDS_EXAMPLE))
     assert spec.features["user_id"].dtype == np.int32
     assert spec.features["user_id"].cardinality == 2655
     assert spec.features["user_age"].cardinality is None
@@ -74,19 +41,19 @@ def test_the_seeds_example_with_torch_dtypes_two_chunks_and_three_files(tmp_path
 
 
 def test_both_dtype_spellings_mean_the_same(tmp_path: Path) -> None:
-    plain = FeatureSpec.load(write(tmp_path, SEED_CSV_EXAMPLE.replace("torch.", "")))
-    assert plain.features == FeatureSpec.load(write(tmp_path, SEED_CSV_EXAMPLE)).features
+    plain = FeatureSpec.load(write(tmp_path, SEEDS_EXAMPLE.replace("torch.", "")))
+    assert plain.features == FeatureSpec.load(write(tmp_path, SEEDS_EXAMPLE)).features
 
 
 def test_five_mistakes_are_five_problems_with_lines(tmp_path: Path) -> None:
     mistakes = {
         "torch.int8\n    cardinality: 3 #M,F,Other": "int7\n    cardinality: 3",
         "cardinality: 2655": "cardinality: -1",
-        "[train_data_1.csv]": "[../secret.csv]",
+        "- train_data_1.csv": "- ../secret.csv",
         "test:\n    - type: csv": "test:\n    - type: xls",
-        "item_inputs: [item_id]": "item_inputs: [item]",
+        "item_inputs:\n    - item_id": "item_inputs:\n    - item",
     }
-    text = SEED_CSV_EXAMPLE
+    text = SEEDS_EXAMPLE
     for right, wrong in mistakes.items():
         text = text.replace(right, wrong)
     found = problems_of(tmp_path, text)
@@ -94,9 +61,9 @@ def test_five_mistakes_are_five_problems_with_lines(tmp_path: Path) -> None:
     expected = [
         ("feature_spec.user_gender.dtype (line 3)", "int7"),
         ("feature_spec.user_id.cardinality (line 9)", "-1"),
-        ("source_spec.train[1].files[0] (line 22)", "leaves the folder"),
-        ("source_spec.test[0].type (line 24)", "xls"),
-        ("channel_spec.categorical_item_inputs[0] (line 30)", "'item'"),
+        ("source_spec.train[1].files[0] (line 31)", "leaves the folder"),
+        ("source_spec.test[0].type (line 33)", "xls"),
+        ("channel_spec.categorical_item_inputs[0] (line 51)", "'item'"),
     ]
     for (place, detail), problem in zip(expected, found, strict=True):
         assert problem.startswith(place + ":"), problem
@@ -150,7 +117,7 @@ def test_what_is_no_specification_at_all(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_data_files_are_reported_when_asked_for(tmp_path: Path) -> None:
-    path = write(tmp_path, SEED_CSV_EXAMPLE)
+    path = write(tmp_path, SEEDS_EXAMPLE)
     FeatureSpec.load(path)
     with pytest.raises(FeatureSpecError) as caught:
         FeatureSpec.load(path, check_files=True)
@@ -159,7 +126,10 @@ def test_missing_data_files_are_reported_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_reported_beside_other_mistakes(tmp_path: Path) -> None:
-    path = write(tmp_path, SEED_CSV_EXAMPLE.replace("torch.int32", "int33").replace("[label]", "[labels]"))
+    path = write(
+        tmp_path,
+        SEEDS_EXAMPLE.replace("torch.int32", "int33").replace("label_ch:\n    - label", "label_ch:\n    - labels"),
+    )
     for name in ("train_data_0_0.csv", "train_data_0_1.csv", "test_data.csv"):
         (tmp_path / name).touch()
     with pytest.raises(FeatureSpecError) as caught:
@@ -169,9 +139,7 @@ def test_a_missing_file_is_reported_beside_other_mistakes(tmp_path: Path) -> Non
 
 
 def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
-    found = problems_of(
-        tmp_path, SEED_CSV_EXAMPLE.replace("cardinality: 2655", "cardinality: 2655\n    cardinality: 7")
-    )
+    found = problems_of(tmp_path, SEEDS_EXAMPLE.replace("cardinality: 2655", "cardinality: 2655\n    cardinality: 7"))
     assert found == ["feature_spec.user_id.cardinality (line 10): this key is already in line 9; remove one"]
 
 
@@ -185,7 +153,7 @@ def test_saving_and_loading_keeps_everything(tmp_path: Path, raw: dict) -> None:
 
 
 def test_unknown_channel_and_mapping_name_those_that_exist(tmp_path: Path) -> None:
-    spec = FeatureSpec.load(write(tmp_path, SEED_CSV_EXAMPLE))
+    spec = FeatureSpec.load(write(tmp_path, SEEDS_EXAMPLE))
     with pytest.raises(FeatureSpecError, match="numeric_inputs"):
         spec.channel("nothing")
     with pytest.raises(FeatureSpecError, match="test, train"):

@@ -19,7 +19,8 @@ class ActivationUnit(tf.Module):
     [i, t, i−t, i∘t]·W = i·(W₁+W₃) + t·(W₂−W₃) + (i∘t)·W₄: the target's share is computed once per row, the item's
     once per run of rows with the same history, and only (i∘t)·W₄ once per step and row. Of a user's many candidates
     it is t·(diag(i)·W₄ + W₂ − W₃): one matrix for all steps, made once for the user.
-    Unlike the paper, no outer product, and sigmoids instead of PReLU, as in the reference.
+    Unlike the paper, no outer product, and sigmoids instead of PReLU, as in the reference. The last layer has no bias:
+    the scores go through a softmax, which does not see one.
     """
 
     def __init__(self, dim: int, hidden: Sequence[int], native: bool, name: str) -> None:
@@ -28,8 +29,8 @@ class ActivationUnit(tf.Module):
         self.kernel = tf.Variable(glorot_uniform((4 * dim, hidden[0])), name="kernel")
         self.bias = tf.Variable(tf.zeros([hidden[0]]), name="bias")
         self.hidden = [Dense(a, b, f"hidden_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
-        self.head = Dense(hidden[-1], 1, "head")
-        self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))  # a step
+        self.head = tf.Variable(glorot_uniform((hidden[-1], 1)), name="head")
+        self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in self.hidden) + hidden[-1]  # a step
         self.user_multiply_adds = dim * hidden[0]  # of them, the item's share
 
     def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
@@ -37,12 +38,11 @@ class ActivationUnit(tf.Module):
             return self._of_candidates(items, target, runs)
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
-        per_step = affine(items, w_item + w_difference)
+        per_step = affine(items, w_item + w_difference, native=self.native)
         if self.native:
-            first, head = self.hidden[0], self.head
-            weights = (w_product, first.kernel, first.bias, tf.squeeze(head.kernel, axis=1))
-            scores = activation_unit_scores(items, per_step, target, per_row, weights, runs.run_of_row, mask)
-            return scores + head.bias
+            hidden = self.hidden[0]
+            weights = (w_product, hidden.kernel, hidden.bias, tf.squeeze(self.head, axis=1))
+            return activation_unit_scores(items, per_step, target, per_row, weights, runs.run_of_row, mask)
         items, per_step = runs.to_rows(items), runs.to_rows(per_step)
         x = per_step + affine(items * target[:, tf.newaxis], w_product)
         return self._from_first(tf.sigmoid(x + per_row[:, tf.newaxis]))
@@ -65,4 +65,4 @@ class ActivationUnit(tf.Module):
         x = tf.reshape(x, [-1, x.shape[2]])
         for dense in self.hidden:
             x = tf.sigmoid(dense(x))
-        return tf.reshape(self.head(x), [rows, steps])
+        return tf.reshape(affine(x, self.head), [rows, steps])

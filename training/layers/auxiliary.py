@@ -8,6 +8,7 @@ from itertools import pairwise
 import tensorflow as tf
 
 from training.layers.dense import Dense, PReLU, affine, glorot_uniform
+from training.native.auxiliary import auxiliary_loss, fits_auxiliary_loss
 
 
 class AuxiliaryNetwork(tf.Module):
@@ -18,12 +19,12 @@ class AuxiliaryNetwork(tf.Module):
 
     def __init__(self, state_dim: int, item_dim: int, hidden: Sequence[int], native: bool, name: str) -> None:
         super().__init__(name)
-        self.native = native
+        self.native = native and fits_auxiliary_loss(state_dim, item_dim, hidden)
         self.state_kernel = tf.Variable(glorot_uniform((state_dim, hidden[0])), name="state_kernel")
         self.item_kernel = tf.Variable(glorot_uniform((item_dim, hidden[0])), name="item_kernel")
         self.bias = tf.Variable(tf.zeros([hidden[0]]), name="bias")
-        self.hidden = [Dense(a, b, f"dense_{i}", native) for i, (a, b) in enumerate(pairwise(hidden))]
-        self.activations = [PReLU(width, f"prelu_{i}", native) for i, width in enumerate(hidden)]
+        self.hidden = [Dense(a, b, f"dense_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
+        self.activations = [PReLU(width, f"prelu_{i}") for i, width in enumerate(hidden)]
         self.head = Dense(hidden[-1], 1, "head")
         per_item = item_dim * hidden[0] + sum(d.multiply_adds for d in (*self.hidden, self.head))
         self.multiply_adds = state_dim * hidden[0] + 2 * per_item  # a step
@@ -37,12 +38,26 @@ class AuxiliaryNetwork(tf.Module):
         mask: [U, S] bool, true where the step after is real, so never at the last. rows: [U], in how many rows each
         history stands; the mean is over rows. Computed on logits, so no score gives NaN.
         """
-        from_state = affine(states, self.state_kernel, self.bias, self.native)
+        weights = tf.cast(mask, tf.float32) * tf.cast(rows, tf.float32)[:, tf.newaxis]
+        weights /= tf.maximum(tf.reduce_sum(weights), 1.0)
+        if self.native:
+            return auxiliary_loss(states, positive, negative, self._weights(), weights)
+        from_state = affine(states, self.state_kernel, self.bias)
         losses = tf.nn.softplus(-self._logits(from_state, positive)) + tf.nn.softplus(
             self._logits(from_state, negative)
         )
-        weights = tf.cast(mask, tf.float32) * tf.cast(rows, tf.float32)[:, tf.newaxis]
-        return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+        return tf.reduce_sum(losses * weights)
+
+    def _weights(self) -> list[tf.Tensor]:
+        """In the order of the kernel."""
+        first, second, hidden, head = *self.activations, self.hidden[0], self.head
+        variables = (
+            self.state_kernel, self.item_kernel, self.bias, first.alpha, hidden.kernel, hidden.bias, second.alpha,
+            head.kernel, head.bias,
+        )  # fmt: skip
+        values = [tf.convert_to_tensor(v) for v in variables]
+        values[-2] = tf.squeeze(values[-2], axis=1)
+        return values
 
     def _logits(self, from_state: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         x = from_state + affine(items, self.item_kernel)

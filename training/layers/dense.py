@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from training.native.affine import affine_rows
+from training.native.affine import affine_rows, matmul_rows
 from training.native.prelu import prelu
 
 
@@ -15,13 +15,18 @@ def glorot_uniform(shape: tuple[int, int]) -> tf.Tensor:
 
 
 def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, native: bool = False) -> tf.Tensor:
-    """x·W + b in x's dtype: [..., in] -> [..., out]. On two axes, a form that TensorFlow fuses into one operation."""
+    """x·W + b in x's dtype: [..., in] -> [..., out]. On two axes, a form that TensorFlow fuses into one operation.
+
+    native: the compiled kernel for the gradients.
+    """
     inputs, outputs = kernel.shape
     rows = tf.reshape(x, [-1, inputs])
-    if bias is None:
-        y = tf.matmul(rows, tf.cast(kernel, x.dtype))
+    if native and bias is None:
+        y = matmul_rows(rows, tf.convert_to_tensor(kernel))
     elif native:
         y = affine_rows(rows, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+    elif bias is None:
+        y = tf.matmul(rows, tf.cast(kernel, x.dtype))
     else:
         y = tf.nn.bias_add(tf.matmul(rows, tf.cast(kernel, x.dtype)), tf.cast(bias, x.dtype))
     if len(x.shape) == 2:

@@ -9,7 +9,7 @@ class EmbeddingTable(tf.Module):
     """ids [...] -> vectors [..., D].
 
     The table has C + 1 rows, U(±1/√rows). Row 0 is zero and stays so: the training step drops its gradient. The
-    reference leaves it random; here an unknown user or item adds nothing instead of noise.
+    reference leaves it random; here an unknown user or item adds nothing instead of noise. name: of the feature.
     """
 
     def __init__(self, cardinality: int, dim: int, name: str) -> None:
@@ -17,8 +17,7 @@ class EmbeddingTable(tf.Module):
         rows = cardinality + 1
         limit = rows**-0.5
         known = tf.random.uniform([cardinality, dim], -limit, limit)
-        self.cardinality = cardinality
-        self.table = tf.Variable(tf.concat([tf.zeros([1, dim]), known], axis=0), name="table")
+        self.table = tf.Variable(tf.concat([tf.zeros([1, dim]), known], axis=0), name=f"{name}_table")
 
     def __call__(self, ids: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         return tf.cast(tf.gather(self.table.read_value(), ids), dtype)

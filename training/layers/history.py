@@ -8,6 +8,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from training.layers.runs import Candidates
+from training.native.masked_softmax import native_masked_softmax
 
 
 class History(Protocol):
@@ -53,12 +54,18 @@ class GatheredHistory:
         return tf.reshape(product, [users * each, queries, outer])
 
 
-def masked_softmax(scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def masked_softmax(scores: tf.Tensor, mask: tf.Tensor, native: bool = False) -> tf.Tensor:
     """Softmax over the last axis in float32 where mask is true, 0 elsewhere; all zeros if nothing is true.
 
-    scores: [..., L], any float dtype. mask: bool, broadcast to scores. Returns float32, shape of scores.
+    scores: [B, L] or [B, Q, L], any float dtype. mask: bool [B, L]. Returns float32, shape of scores. native: the
+    compiled kernel.
     """
-    scores = tf.where(mask, tf.maximum(tf.cast(scores, tf.float32), tf.float32.min), tf.float32.min)
+    scores = tf.cast(scores, tf.float32)
+    if native:
+        return native_masked_softmax(scores, mask)
+    if len(scores.shape) > len(mask.shape):
+        mask = mask[:, tf.newaxis]
+    scores = tf.where(mask, tf.maximum(scores, tf.float32.min), tf.float32.min)
     return tf.where(mask, tf.nn.softmax(scores, axis=-1), 0.0)
 
 

@@ -24,7 +24,7 @@ class InterestEvolution(tf.Module):
         self, item_dim: int, units: int, unit_dims: Sequence[int], form: str, masked: bool, native: bool, name: str
     ) -> None:
         super().__init__(name)
-        self.masked = masked
+        self.masked, self.native = masked, native
         self.extractor = Gru(item_dim, units, "extractor", native=native)
         self.target_dense = Dense(item_dim, units, "target_dense", native)
         self.target_prelu = PReLU(units, "target_prelu", native)
@@ -47,7 +47,7 @@ class InterestEvolution(tf.Module):
     def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: RowSharing) -> tf.Tensor:
         """states [U, S, H], mask [B, S], target [B, D] -> the last AUGRU state, the interest [B, H]."""
         query = self.target_prelu(self.target_dense(target))
-        attention = masked_softmax(self.activation_unit(states, query, runs, mask), mask)
+        attention = masked_softmax(self.activation_unit(states, query, runs, mask), mask, self.native)
         projected = self.evolver.cell.project(states)
         return self.evolver(projected, runs, self._steps(mask), tf.cast(attention, states.dtype), last_only=True)
 

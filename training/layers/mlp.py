@@ -8,12 +8,14 @@ from itertools import pairwise
 import tensorflow as tf
 
 from training.layers.dense import Dense, PReLU
+from training.layers.dropout import dropout
 
 
 class ClassifierMlp(tf.Module):
     """[Dense, PReLU] per hidden width, dropout after the last, Dense(1) in float32. [B, in] -> logit [B].
 
-    dropout_rate: share of hidden units dropped in training; 0 or less disables it. native: compiled kernels.
+    dropout_rate: share of hidden units dropped in training, which then runs within `dropout_seeds`; 0 or less disables
+    it. native: compiled kernels.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], dropout_rate: float, native: bool, name: str) -> None:
@@ -28,5 +30,5 @@ class ClassifierMlp(tf.Module):
         for dense, activation in zip(self.hidden, self.activations, strict=True):
             x = activation(dense(x))
         if training and self.dropout_rate > 0:
-            x = tf.nn.dropout(x, self.dropout_rate)
+            x = dropout(x, self.dropout_rate)
         return tf.squeeze(self.head(tf.cast(x, tf.float32)), axis=-1)

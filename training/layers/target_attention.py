@@ -40,7 +40,7 @@ class TargetAttention(tf.Module):
         name: str,
     ) -> None:
         super().__init__(name)
-        self.kind = kind
+        self.kind, self.native = kind, native
         self.queries = heads if kind == "multi_head" else 1
         self._dim = history_dim
         if kind == "activation_unit":
@@ -90,7 +90,7 @@ class TargetAttention(tf.Module):
 
     def weights(self, scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """scores [B, Q, L], mask [B, L] -> float32 [B, Q, L]."""
-        return masked_softmax(scores, mask[:, tf.newaxis])
+        return masked_softmax(scores, mask, self.native)
 
     def join(self, pooled: tf.Tensor) -> tf.Tensor:
         """[B, Q, D'] -> [B, D']."""

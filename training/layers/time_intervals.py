@@ -15,7 +15,7 @@ class TimeIntervals(tf.Module):
 
     def __init__(self, dim: int, name: str) -> None:
         super().__init__(name)
-        self.table = EmbeddingTable(BUCKETS, dim, "table")
+        self.table = EmbeddingTable(BUCKETS, dim, name)
 
     def buckets(self, target: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
         """Times in seconds, target [B], history [B, L] with 0 for padding -> ids 1..BUCKETS, 0 for padding; int32."""

@@ -64,4 +64,4 @@ class CtrModel(tf.Module):
 
     @abstractmethod
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
-        """The training pass. label: [B] float32 of 0 and 1."""
+        """The training pass. label: [B] float32 of 0 and 1. With dropout it runs within `dropout_seeds`."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from training.feature_spec import Feature, FeatureSpec
 
-CHANNELS = ("label", "user_features", "target_item_features", "positive_history")
+CHANNELS = ("label", "target_item_features", "positive_history")
+USERS = "user_features"  # may be empty or missing: no user is known
 NEGATIVES = "negative_history"
 TIMES = ("target_timestamp", "history_timestamps")
 HISTORIES = ("positive_history", NEGATIVES, "history_timestamps")
@@ -18,7 +19,7 @@ def channel_problems(spec: FeatureSpec, model: str, needed: tuple[str, ...]) -> 
     """All reasons why a model cannot be built on this specification; empty if it can. needed: its channels."""
     missing = [c for c in needed if c not in spec.channels]
     problems = [f"channel_spec: no channel {c!r}; {model} needs {', '.join(needed)}{_hint(c)}" for c in missing]
-    channels = {c: spec.channel(c) for c in needed if c not in missing}
+    channels = {c: spec.channel(c) for c in (*needed, USERS) if c in spec.channels}
     for name, features in channels.items():
         problems += _feature_problems(name, features)
     target = channels.get("target_item_features")
@@ -46,7 +47,7 @@ def _feature_problems(channel: str, features: tuple[Feature, ...]) -> Iterator[s
             yield f"feature_spec.{feature.name}.dimensions: expected none in {channel}, got {list(feature.dimensions)}"
         if channel == "label":
             continue
-        if feature.cardinality is None and channel not in ("user_features", *TIMES):
+        if feature.cardinality is None and channel not in (USERS, *TIMES):
             yield (
                 f"feature_spec.{feature.name}.cardinality: missing; every feature of {channel} is embedded. Numeric "
                 "features belong to user_features."

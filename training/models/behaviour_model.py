@@ -12,7 +12,7 @@ from training.layers.history import GatheredHistory, History
 from training.layers.runs import Candidates, RowSharing, every_row, runs_of
 from training.layers.target_attention import TargetAttention
 from training.models.base import CtrModel, Features
-from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, channel_problems
+from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, USERS, channel_problems
 from training.models.history_steps import steps_of_history
 from training.native import kernels_available
 from training.native.history import NativeHistory
@@ -22,9 +22,9 @@ from training.settings import ModelSettings
 class BehaviourModel(CtrModel):
     """Channels: label, user_features, target_item_features, positive_history (served), negative_history (training).
 
-    The i-th features of target_item_features, positive_history and negative_history share table i. User features
-    without a cardinality are numbers and enter the classifiers as they are. The first positive feature's ids say which
-    steps are real.
+    user_features may be empty or missing: then no user is known. User features without a cardinality are numbers and
+    enter the classifiers as they are. The i-th features of target_item_features, positive_history and negative_history
+    share table i. The first positive feature's ids say which steps are real.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class BehaviourModel(CtrModel):
         self.settings, self.dtype = settings, compute_dtype
         self.shares_history = native
         self.has_kernels = native and compute_dtype != tf.float16 and kernels_available()
-        self._users, self._target = spec.channel("user_features"), spec.channel("target_item_features")
-        self._positive = spec.channel("positive_history")
+        self._users = spec.channel(USERS) if USERS in spec.channels else ()
+        self._target, self._positive = spec.channel("target_item_features"), spec.channel("positive_history")
         self._negative = spec.channel(NEGATIVES) if needs_negatives else ()
         self._times = (*spec.channel(TIMES[0]), *spec.channel(TIMES[1])) if needs_times else ()
         self.served = (*self._users, *self._target, *self._positive, *self._times)
@@ -58,8 +58,8 @@ class BehaviourModel(CtrModel):
         dim = settings.embedding_dim
         self.item_dim = dim * len(self._target)
         self.user_dim = sum(dim if f.cardinality is not None else 1 for f in self._users)
-        self.user_tables = {f.name: table_of(f, dim, f"user_table_{i}") for i, f in enumerate(embedded)}
-        self.item_tables = [table_of(f, dim, f"item_table_{i}") for i, f in enumerate(self._target)]
+        self.user_tables = {f.name: table_of(f, dim) for f in embedded}
+        self.item_tables = [table_of(f, dim) for f in self._target]
 
     def attention(self, history_dim: int, steps: int) -> TargetAttention:
         """The attention of the target on a history, as the settings have it."""
@@ -151,8 +151,8 @@ def _next(ids: tf.Tensor) -> tf.Tensor:
     return tf.pad(ids[:, 1:], [[0, 0], [0, 1]])
 
 
-def table_of(feature: Feature, dim: int, name: str) -> EmbeddingTable:
-    return EmbeddingTable(feature.cardinality or 0, dim, name)
+def table_of(feature: Feature, dim: int) -> EmbeddingTable:
+    return EmbeddingTable(feature.cardinality or 0, dim, feature.name)
 
 
 def binary_cross_entropy(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:

@@ -114,7 +114,7 @@ class Model(ShortHistoryModel):
         fits = self.search_unit.scores(target, history, mask, products, rows)  # [B, Q, L]
         weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
         if relevance is not None and training:
-            weights.append(masked_softmax(relevance, mask)[:, tf.newaxis])
+            weights.append(masked_softmax(relevance, mask, self.has_kernels)[:, tf.newaxis])
         queries = [int(w.shape[1]) for w in weights]
         attended, average, *pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
         return _Search(

@@ -7,10 +7,7 @@ use plain TensorFlow operations that give the same numbers (tests/training/nativ
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
-
-LIBRARY = Path(__file__).with_name("libkernels.so")
 
 
 @functools.cache
@@ -18,7 +15,7 @@ def load_kernels() -> Any:
     """The compiled operations; None if there are none, if they are of another TensorFlow, or if there is a GPU."""
     import tensorflow as tf
 
-    from training.native.build import is_current
+    from training.native.build import LIBRARY, is_current  # not above: `python -m` would warn that it is loaded
 
     if not is_current() or tf.config.list_physical_devices("GPU"):
         return None

@@ -1,4 +1,4 @@
-"""x·W + b whose bias gradient is a sum that uses all registers."""
+"""x·W + b whose gradients come in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import tensorflow as tf
 
 from training.native import load_kernels
 
+Gradients = tuple[tf.Tensor, ...]
+
 
 @tf.custom_gradient
-def affine_rows(
-    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+def affine_rows(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Gradients]]:
     """x [N, in] float32 or bfloat16; kernel [in, out] and bias [out] float32 -> [N, out] in x's dtype."""
-    weights = tf.cast(kernel, x.dtype)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return (
-            tf.matmul(upstream, weights, transpose_b=True),
-            tf.cast(tf.matmul(x, upstream, transpose_a=True), tf.float32),
-            load_kernels().recserve_column_sums(x=upstream),
-        )
+    def gradient(upstream: tf.Tensor) -> Gradients:
+        return tuple(load_kernels().recserve_affine_gradient(x=x, kernel=kernel, upstream=upstream))
 
-    return tf.nn.bias_add(tf.matmul(x, weights), tf.cast(bias, x.dtype)), gradient
+    return tf.nn.bias_add(tf.matmul(x, tf.cast(kernel, x.dtype)), tf.cast(bias, x.dtype)), gradient
+
+
+@tf.custom_gradient
+def matmul_rows(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Gradients]]:
+    """The same without a bias."""
+
+    def gradient(upstream: tf.Tensor) -> Gradients:
+        return tuple(load_kernels().recserve_affine_gradient(x=x, kernel=kernel, upstream=upstream))[:2]
+
+    return tf.matmul(x, tf.cast(kernel, x.dtype)), gradient

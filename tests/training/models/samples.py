@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from training.models import build_model
 from training.models.base import CtrModel
 from training.settings import ModelSettings
 
+KINDS = ["sim", "din", "dien"]
 HISTORY, LONG, K = 12, 8, 3
 ITEMS = {"item_id": 60, "brand": 11, "cat_id": 4}  # the category last, as hard search wants it
 USERS = {"user_id": 20, "country": 5, "age": None}  # None: a number
@@ -57,12 +57,7 @@ def raw_spec_of(items: int = 2, users: tuple[str, ...] = ("user_id",), times: bo
 
 
 def spec_of(items: int = 2, users: tuple[str, ...] = ("user_id",), times: bool = False) -> FeatureSpec:
-    raw = raw_spec_of(items, users, times)
-    if users:
-        return FeatureSpec.from_dict(raw)
-    raw["channel_spec"]["user_features"] = ["label"]  # a file must name one; a model need not have one
-    spec = FeatureSpec.from_dict(raw)
-    return dataclasses.replace(spec, channels={**spec.channels, "user_features": ()})
+    return FeatureSpec.from_dict(raw_spec_of(items, users, times))
 
 
 def columns_of(spec: FeatureSpec, rows: int, seed: int = 0) -> Columns:

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.training.models.samples import HISTORY, raw_spec_of, settings_of, spec_of
+from tests.training.models.samples import HISTORY, KINDS, raw_spec_of, settings_of, spec_of
 from training.errors import SettingsError
 from training.feature_spec import FeatureSpec, FeatureSpecError
 from training.models import build_model
-
-KINDS = ["sim", "din", "dien"]
 
 
 def rename_user(raw: dict[str, Any], new: str) -> None:
@@ -29,7 +27,10 @@ def rename_user(raw: dict[str, Any], new: str) -> None:
         (lambda r: r["channel_spec"]["label"].append("user_id"), "channel_spec.label: expected one feature, got 2"),
         (lambda r: r["feature_spec"]["cat_id_pos"].update(cardinality=9), "shares a table, got 9"),
         (lambda r: r["channel_spec"]["positive_history"].pop(), "expected 2 features, as in target_item_features"),
-        (lambda r: r["channel_spec"].pop("user_features"), "no channel 'user_features'"),
+        (lambda r: r["channel_spec"].pop("target_item_features"), "no channel 'target_item_features'"),
+        (lambda r: r["channel_spec"].update(target_item_features=[]), "target_item_features: expected at least one"),
+        (lambda r: r["channel_spec"].update(positive_history=[]), "positive_history: expected at least one feature"),
+        (lambda r: r["channel_spec"].update(label=[]), "channel_spec.label: expected one feature, got 0"),
         (lambda r: r["channel_spec"].pop("positive_history"), "no channel 'positive_history'"),
         (lambda r: r["feature_spec"]["item_id_trgt"].pop("cardinality"), r"Numeric features belong to user_features"),
         (lambda r: r["feature_spec"]["user_id"].update(dimensions=[1]), r"user_id.dimensions: expected none"),
@@ -68,7 +69,8 @@ def test_negatives_are_checked_where_they_are_needed(kind: str, change: Callable
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_mistakes_are_reported_at_once(kind: str) -> None:
     raw = raw_spec_of()
-    del raw["channel_spec"]["user_features"], raw["channel_spec"]["label"]
+    del raw["channel_spec"]["label"]
+    raw["feature_spec"]["user_id"]["dimensions"] = [1]
     raw["feature_spec"]["cat_id_pos"]["cardinality"] = 9
     raw["feature_spec"]["item_id_trgt"]["dimensions"] = [3]
     with pytest.raises(FeatureSpecError) as caught:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import (
+    KINDS,
     Columns,
     columns_of,
     label_of,
@@ -18,18 +19,10 @@ from tests.training.models.samples import (
     tables_of,
     tensors,
 )  # fmt: skip
+from tests.training.optimization.steps import FITTING, batch_of
 from training.distributed import Workers
-from training.input_pipeline import Batch
-from training.models.base import CtrModel
 from training.settings import TrainingSettings
 from training.step import StepOutput, TrainStep, batch_signature
-
-KINDS = ["sim", "din", "dien"]
-FITTING = {"embedding_dim": 8, "activation_unit_dims": (16, 8)}  # what the kernels have: small graphs
-
-
-def batch_of(columns: Columns, model: CtrModel, global_rows: int | None = None) -> Batch:
-    return Batch(tensors(columns, model), label_of(columns), global_rows or len(columns["label"]))
 
 
 def trained(

@@ -7,28 +7,19 @@ import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import (
-    Columns,
+    KINDS,
     columns_of,
-    label_of,
     model_of,
     settings_of,
     spec_of,
     tables_of,
-    tensors,
 )
+from tests.training.optimization.steps import FITTING, batch_of
 from training.distributed import Workers
-from training.input_pipeline import Batch
-from training.models.base import CtrModel
 from training.settings import TrainingSettings
 from training.step import TrainStep
 
-KINDS = ["sim", "din", "dien"]
-FITTING = {"embedding_dim": 8, "activation_unit_dims": (16, 8)}  # what the kernels have: small graphs
 OPTIMIZERS = ["adam", "lazy_adam", "sgd"]
-
-
-def batch_of(columns: Columns, model: CtrModel, global_rows: int | None = None) -> Batch:
-    return Batch(tensors(columns, model), label_of(columns), global_rows or len(columns["label"]))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Small raw files and Parquet datasets, and readers of what comes out, that do not use the code under test."""
+"""Small raw files and Parquet datasets, and readers of what comes out that do not use the code under test."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.training.preprocessing.byo import Rows, T
+from training.preprocessing.tfrecord_dataset import ConvertOptions, convert_parquet
 
 Review = tuple[str, str, int]
 
@@ -48,10 +52,10 @@ def _read_records(*files: Path) -> list[dict[str, list[int]]]:
     return parsed
 
 
-def _byo_rows(count: int, seed: int = 0) -> dict[str, list[Any]]:
+def _byo_rows(count: int, seed: int = 0) -> Rows:
     """2 user features (sizes 9 and 4), 3 item features (sizes 50, 6 and 3), names of nobody's choice."""
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[Any]] = {"clicked": rng.integers(0, 2, count).tolist()}
+    rows: Rows = {"clicked": rng.integers(0, 2, count).tolist()}
     rows |= {name: rng.integers(1, size + 1, count).tolist() for name, size in (("who", 9), ("age", 4))}
     sizes = {"sku": 50, "shelf": 6, "colour": 3}
     rows |= {f"{name}_now": rng.integers(1, size + 1, count).tolist() for name, size in sizes.items()}
@@ -103,7 +107,7 @@ def read_records() -> Callable[..., list[dict[str, list[int]]]]:
 
 
 @pytest.fixture(scope="session")
-def byo_rows() -> Callable[..., dict[str, list[Any]]]:
+def byo_rows() -> Callable[..., Rows]:
     return _byo_rows
 
 
@@ -111,3 +115,18 @@ def byo_rows() -> Callable[..., dict[str, list[Any]]]:
 def write_byo() -> Callable[..., Path]:
     """write_byo(folder, train=…, test=…, types={column: pyarrow type}) -> folder."""
     return _write_byo
+
+
+@pytest.fixture
+def convert(tmp_path: Path) -> Callable[..., Path]:
+    """convert(train=…, test=…, types=…, **options) -> output folder of a bring-your-own dataset."""
+
+    def run(train: Any = None, test: Any = None, types: Any = None, **options: Any) -> Path:
+        shutil.rmtree(tmp_path / "parquet", ignore_errors=True)
+        source = _write_byo(tmp_path / "parquet", train, test, types)
+        defaults = {"number_of_user_features": 2, "max_seq_len": T}
+        output = options.pop("output", tmp_path / "tfrecord")
+        convert_parquet(ConvertOptions(source, output, **(defaults | options)))
+        return output
+
+    return run

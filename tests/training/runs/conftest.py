@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from recserve import cli
+from tests.training.options import PATIENT, SMALL
 from training.feature_spec import FeatureSpec
 
 ROOT = Path(__file__).parents[3]
-SMALL = ["--embedding_dim", "8", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
 Arguments = Sequence[object]
 
 
@@ -52,7 +52,7 @@ def start_training() -> Callable[..., subprocess.Popen[str]]:
         script = f"{code}\nimport sys\nfrom recserve import main\nmain(['train', *sys.argv[1:]])"
         threads = ("--inter_op_parallelism", 1, "--intra_op_parallelism", 1)
         command = [*map(str, launcher), sys.executable, "-c", script, *arguments(dataset, folder, (*options, *threads))]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {**os.environ, **PATIENT}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )

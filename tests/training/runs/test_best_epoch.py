@@ -16,7 +16,7 @@ from training.evaluation import scoring_function
 from training.feature_spec import FeatureSpec
 from training.input_pipeline import Dataset
 
-SHORT = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", 64)
+SHORT = ("--model_type", "din", "--global_batch_size", 64)
 
 
 def folders(path: Path) -> list[str]:

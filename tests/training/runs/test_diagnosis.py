@@ -28,7 +28,7 @@ def test_a_step_size_that_spoils_the_weights_is_found_at_the_first_step_after(
     fast_dataset: Path, tmp_path: Path, train, log_of, batch_size: int
 ) -> None:
     """In the middle of a pass it is the next step's loss; at its end the test rows tell."""
-    options = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", batch_size)
+    options = ("--model_type", "din", "--global_batch_size", batch_size)
     save = ("--save_checkpoint_path", tmp_path / "ck")
     train(fast_dataset, tmp_path, *options, "--epochs", 1, *save)
     resume = ("--load_checkpoint_path", tmp_path / "ck", "--epochs", 2, "--lr", 1e38)
@@ -75,3 +75,19 @@ def test_variables_are_named_by_their_features(model: CtrModel) -> None:
     assert "total_loss of the steps before: 0.7, 1e+30" in str(error)
     assert "Not finite by now: the table of user_id. Lower --lr" in str(error)
     table.assign(before)
+
+
+def test_tables_of_equal_sizes_are_told_apart(fast_dataset: Path) -> None:
+    raw = FeatureSpec.load(fast_dataset / "feature_spec.yaml").to_dict()
+    for feature in raw["feature_spec"].values():
+        if "cardinality" in feature:
+            feature["cardinality"] = 200
+    settings = ModelSettings(embedding_dim=4, long_seq_length=12, k=5)
+    model = build_model(FeatureSpec.from_dict(raw, fast_dataset), settings)
+    for table, name in [(model.user_tables["user_id"], "user_id"), (model.item_tables[1], "cat_id_trgt")]:
+        before = table.table.read_value()
+        table.table[3, 1].assign(np.inf)
+        assert bad_variables(model) == [f"the table of {name}"]
+        table.table.assign(before)
+    model.evolution.extractor.cell.bias[0].assign(np.nan)
+    assert bad_variables(model) == ["evolution.extractor.cell.bias"]

@@ -14,7 +14,7 @@ import pytest
 from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
 
-OPTIONS = ("--long_seq_length", 12, "--k", 5, "--global_batch_size", 400)
+OPTIONS = ("--model_type", "din", "--global_batch_size", 400)
 TIMEOUT_S = 300
 # the weights are written, the rest of the folder is not
 STOP_IN_THE_SECOND_WRITE = """

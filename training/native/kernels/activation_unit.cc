@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "activation_unit_block.h"
 #include "blocks.h"
 #include "gemm.h"
+#include "register.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -22,131 +24,6 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-constexpr int64_t kBlockSteps = 64;
-
-// The inputs that both passes have: items [U, S, H], item_part [U, S, M], target [B, H], target_part [B, M], w_product
-// [H, M], w_hidden [M, N], b_hidden [N], w_head [N], run_of_row [B], mask [B, S]. H, M and N in multiples of 8: the
-// products are padded, the rest goes by whole registers where it can.
-template <typename T>
-struct Inputs {
-  explicit Inputs(OpKernelContext* context)
-      : items(context->input(0).flat<T>().data()),
-        item_part(context->input(1).flat<T>().data()),
-        target(context->input(2).flat<T>().data()),
-        target_part(context->input(3).flat<T>().data()),
-        w_product(context->input(4).flat<float>().data()),
-        w_hidden(context->input(5).flat<float>().data()),
-        b_hidden(context->input(6).flat<float>().data()),
-        w_head(context->input(7).flat<float>().data()),
-        run_of_row(context->input(8).flat<int32_t>().data()),
-        mask(context->input(9).flat<bool>().data()),
-        runs(context->input(0).dim_size(0)),
-        rows(context->input(2).dim_size(0)),
-        steps(context->input(0).dim_size(1)),
-        width(context->input(2).dim_size(1)),
-        first(context->input(4).dim_size(1)),
-        second(context->input(5).dim_size(1)) {}
-
-  const T *items, *item_part, *target, *target_part;
-  const float *w_product, *w_hidden, *b_hidden, *w_head;
-  const int32_t* run_of_row;
-  const bool* mask;
-  int64_t runs, rows, steps, width, first, second;
-};
-
-// A step of a row that is real.
-struct Place {
-  int64_t row;
-  int64_t step;
-};
-
-// One thread's buffers for a block of real steps.
-template <typename T>
-class Block {
- public:
-  using E = typename ElementOf<T>::type;
-
-  explicit Block(const Inputs<T>& in)
-      : in_(in),
-        first_padded_(PaddedColumns(in.first)),
-        second_padded_(PaddedColumns(in.second)),
-        product(kBlockSteps * in.width),
-        x1(kBlockSteps * first_padded_),
-        x2(kBlockSteps * second_padded_),
-        left_(kBlockSteps * ElementsOf<E>(std::max(in.width, std::max(first_padded_, second_padded_)))) {
-    places.reserve(kBlockSteps);
-  }
-
-  const Inputs<T>& in_;
-  const int64_t first_padded_, second_padded_;
-  std::vector<Place> places;
-  std::vector<float> product;  // i∘t
-  std::vector<float> x1, x2;
-
-  // Calls `done` with each full block of the real steps of rows [begin, end), and with the rest.
-  template <typename Done>
-  void ForEach(int64_t begin, int64_t end, Done done) {
-    places.clear();
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t step = 0; step < in_.steps; ++step) {
-        if (!in_.mask[row * in_.steps + step]) continue;
-        places.push_back({row, step});
-        if (static_cast<int64_t>(places.size()) == kBlockSteps) {
-          done();
-          places.clear();
-        }
-      }
-    }
-    if (!places.empty()) done();
-  }
-
-  int64_t count() const { return static_cast<int64_t>(places.size()); }
-
-  int64_t AtRun(const Place& place) const { return in_.run_of_row[place.row] * in_.steps + place.step; }
-
-  // Fills product, x1 and x2.
-  void Forward(const std::vector<E>& w_product, const std::vector<E>& w_hidden) {
-    for (int64_t n = 0; n < count(); ++n) {
-      const T* item = in_.items + AtRun(places[n]) * in_.width;
-      const T* target = in_.target + places[n].row * in_.width;
-      float* to = product.data() + n * in_.width;
-      for (int64_t i = 0; i < in_.width; i += kLanes) Store(Load(item + i) * Load(target + i), to + i);
-    }
-    Product(product.data(), in_.width, in_.width, w_product, first_padded_, x1.data());
-    for (int64_t n = 0; n < count(); ++n) {
-      const T* item_part = in_.item_part + AtRun(places[n]) * in_.first;
-      const T* target_part = in_.target_part + places[n].row * in_.first;
-      float* x = x1.data() + n * first_padded_;
-      for (int64_t i = 0; i < in_.first; i += kLanes) {
-        Store(Sigmoid(Load(x + i) + Load(item_part + i) + Load(target_part + i)), x + i);
-      }
-    }
-    Product(x1.data(), in_.first, first_padded_, w_hidden, second_padded_, x2.data());
-    for (int64_t n = 0; n < count(); ++n) {
-      float* x = x2.data() + n * second_padded_;
-      for (int64_t i = 0; i < in_.second; i += 8) Half(x + i, in_.b_hidden + i);
-    }
-  }
-
-  // to [count, columns] = from [count, k] · weights.
-  void Product(const float* from, int64_t k, int64_t stride, const std::vector<E>& weights, int64_t columns, float* to) {
-    PackLeft(from, count(), k, stride, left_.data());
-    const int64_t elements = ElementsOf<E>(k);
-    Multiply<E>(count(), columns, elements, {left_.data(), elements, 1}, weights.data(), columns, to, columns, false);
-  }
-
- private:
-  // Eight at a time: the second layer's width is a multiple of 8 only.
-  static void Half(float* x, const float* bias) {
-    float both[kLanes] = {};
-    for (int i = 0; i < 8; ++i) both[i] = x[i] + bias[i];
-    const Floats y = Sigmoid(Load(both));
-    for (int i = 0; i < 8; ++i) x[i] = y[i];
-  }
-
-  std::vector<E> left_;
-};
-
 template <typename T>
 class ActivationUnitOp : public OpKernel {
  public:
@@ -154,10 +31,10 @@ class ActivationUnitOp : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     using E = typename ElementOf<T>::type;
-    const Inputs<T> in(context);
-    OP_REQUIRES(context, in.width % kLanes == 0 && in.first % kLanes == 0 && in.second % 8 == 0,
+    const ActivationUnitInputs<T> in(context);
+    OP_REQUIRES(context, in.width % kLanes == 0 && in.first % kLanes == 0 && in.second > 0,
                 tensorflow::errors::InvalidArgument("activation unit: widths ", in.width, ", ", in.first, ", ", in.second,
-                                                    " must be multiples of 16, 16 and 8"));
+                                                    " must be a multiple of 16, a multiple of 16 and any"));
     OP_REQUIRES(context, context->input(9).shape() == TensorShape({in.rows, in.steps}),
                 tensorflow::errors::InvalidArgument("activation unit: mask must be [B, S]"));
     OP_REQUIRES(context, AreRuns(in.run_of_row, in.rows, in.runs),
@@ -169,15 +46,16 @@ class ActivationUnitOp : public OpKernel {
     if (in.rows == 0) return;
     const std::vector<E> w_product = PackedRight<E>(in.w_product, in.width, in.first, in.first, 1);
     const std::vector<E> w_hidden = PackedRight<E>(in.w_hidden, in.first, in.second, in.second, 1);
+    const std::vector<float> w_head = Padded(in.w_head, in.second);
     ForEachShard(context, in.run_of_row, in.rows, ShardsOf(context, in.rows), [&](int64_t begin, int64_t end, int64_t) {
-      Block<T> block(in);
+      ActivationUnitBlock<T> block(in);
       block.ForEach(begin, end, [&] {
         block.Forward(w_product, w_hidden);
         for (int64_t n = 0; n < block.count(); ++n) {
           const float* x = block.x2.data() + n * block.second_padded_;
-          float score = 0.0f;
-          for (int64_t i = 0; i < in.second; ++i) score += x[i] * in.w_head[i];
-          out[block.places[n].row * in.steps + block.places[n].step] = score;
+          Floats score{};
+          for (int64_t i = 0; i < block.second_padded_; i += kLanes) score += Load(x + i) * Load(w_head.data() + i);
+          out[block.places[n].row * in.steps + block.places[n].step] = Sum(score);
         }
       });
     });
@@ -191,7 +69,7 @@ class ActivationUnitGradientOp : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     using E = typename ElementOf<T>::type;
-    const Inputs<T> in(context);
+    const ActivationUnitInputs<T> in(context);
     const float* scores_gradient = context->input(10).flat<float>().data();
     Tensor* outputs[8];
     for (int i = 0; i < 8; ++i) {
@@ -248,17 +126,19 @@ class ActivationUnitGradientOp : public OpKernel {
     }
   }
 
-  static void Accumulate(Floats values, T* to) { Store(Load(to) + values, to); }
+  template <typename To>
+  static void Accumulate(Floats values, To* to) { Store(Load(to) + values, to); }
 
   template <typename E>
-  static void Backward(const Inputs<T>& in, const Weights<E>& weights, const float* scores_gradient, int64_t begin,
+  static void Backward(const ActivationUnitInputs<T>& in, const Weights<E>& weights, const float* scores_gradient, int64_t begin,
                        int64_t end, Gradients to, Sums* sums) {
-    Block<T> block(in);
+    ActivationUnitBlock<T> block(in);
     const int64_t first = block.first_padded_, second = block.second_padded_, wide = PaddedColumns(in.width);
     sums->product.assign(in.width * first, 0.0f);
     sums->hidden.assign(in.first * second, 0.0f);
     sums->bias.assign(second, 0.0f);
     sums->head.assign(second, 0.0f);
+    const std::vector<float> w_head = Padded(in.w_head, in.second);
     std::vector<float> d2(kBlockSteps * second), d1(kBlockSteps * first), product(kBlockSteps * wide);
     const int64_t across_rows = ElementsOf<E>(kBlockSteps);
     std::vector<E> across(across_rows * std::max(wide, first)), below(across_rows * std::max(first, second));
@@ -269,15 +149,16 @@ class ActivationUnitGradientOp : public OpKernel {
         const float gradient = scores_gradient[block.places[n].row * in.steps + block.places[n].step];
         const float* x = block.x2.data() + n * second;
         float* d = d2.data() + n * second;
-        for (int64_t i = 0; i < second; ++i) {
-          const bool is_unit = i < in.second;
-          d[i] = is_unit ? gradient * in.w_head[i] * x[i] * (1.0f - x[i]) : 0.0f;
-          sums->head[i] += is_unit ? gradient * x[i] : 0.0f;
-          sums->bias[i] += d[i];
+        for (int64_t i = 0; i < second; i += kLanes) {
+          const Floats unit = Load(x + i), scaled = gradient * unit;
+          const Floats value = scaled * Load(w_head.data() + i) * (1.0f - unit);
+          Store(value, d + i);
+          Accumulate(scaled, sums->head.data() + i);
+          Accumulate(value, sums->bias.data() + i);
         }
       }
-      PackAlongRows(block.x1.data(), count, in.first, first, across.data());
-      PackAlongRows(d2.data(), count, second, second, below.data());
+      PackAlongRows(block.x1.data(), count, first, across.data());
+      PackAlongRows(d2.data(), count, second, below.data());
       Multiply<E>(in.first, second, row_elements, {across.data(), 1, first}, below.data(), second, sums->hidden.data(),
                   second, true);
       block.Product(d2.data(), in.second, second, weights.hidden_back, first, d1.data());
@@ -293,8 +174,8 @@ class ActivationUnitGradientOp : public OpKernel {
           Accumulate(value, target_part + i);
         }
       }
-      PackAlongRows(block.product.data(), count, in.width, in.width, across.data());
-      PackAlongRows(d1.data(), count, first, first, below.data());
+      PackAlongRows(block.product.data(), count, in.width, across.data());
+      PackAlongRows(d1.data(), count, first, below.data());
       Multiply<E>(in.width, first, row_elements, {across.data(), 1, in.width}, below.data(), first,
                   sums->product.data(), first, true);
       block.Product(d1.data(), in.first, first, weights.product_back, wide, product.data());
@@ -355,15 +236,7 @@ REGISTER_OP("RecserveActivationUnitGradient")
       return tensorflow::OkStatus();
     });
 
-REGISTER_KERNEL_BUILDER(Name("RecserveActivationUnit").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-                        ActivationUnitOp<float>);
-REGISTER_KERNEL_BUILDER(
-    Name("RecserveActivationUnit").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-    ActivationUnitOp<tensorflow::bfloat16>);
-REGISTER_KERNEL_BUILDER(Name("RecserveActivationUnitGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-                        ActivationUnitGradientOp<float>);
-REGISTER_KERNEL_BUILDER(
-    Name("RecserveActivationUnitGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-    ActivationUnitGradientOp<tensorflow::bfloat16>);
+RECSERVE_REGISTER_CPU("RecserveActivationUnit", ActivationUnitOp);
+RECSERVE_REGISTER_CPU("RecserveActivationUnitGradient", ActivationUnitGradientOp);
 
 }  // namespace recserve

@@ -4,6 +4,7 @@
 // instruction does both; processors without it multiply in float32 with the same rounding of the inputs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -114,6 +115,13 @@ void Multiply(int64_t rows, int64_t columns, int64_t k_count, Strided<T> a, cons
 }
 
 inline int64_t PaddedColumns(int64_t columns) { return (columns + kLanes - 1) / kLanes * kLanes; }
+
+// A row with zeros behind, up to whole registers.
+inline std::vector<float> Padded(const float* from, int64_t columns) {
+  std::vector<float> result(PaddedColumns(columns), 0.0f);
+  std::copy(from, from + columns, result.begin());
+  return result;
+}
 
 // How float data become elements of a product, and how many k one element holds.
 template <typename T>

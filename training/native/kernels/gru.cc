@@ -7,6 +7,7 @@
 
 #include "blocks.h"
 #include "gemm.h"
+#include "register.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -90,10 +91,10 @@ class GruOp : public OpKernel {
             const T* input = x + (runs[block + row] * steps + step) * 3 * units;
             const float* hp = product.data() + row * width;
             for (int64_t i = 0; i < units; i += kLanes) {
-              const Floats update = Sigmoid(Load(input + i) + Load(hp + i));
-              const Floats reset = Sigmoid(Load(input + units + i) + Load(hp + units + i));
+              const Floats update = Sigmoid<T>(Load(input + i) + Load(hp + i));
+              const Floats reset = Sigmoid<T>(Load(input + units + i) + Load(hp + units + i));
               const Floats from_state = Load(hp + 2 * units + i);
-              const Floats candidate = Tanh(Load(input + 2 * units + i) + reset * from_state);
+              const Floats candidate = Tanh<T>(Load(input + 2 * units + i) + reset * from_state);
               const Floats before = Load(state + i);
               const Floats after = before + scale_here * update * (candidate - before);
               Store(update, kept + i);
@@ -177,8 +178,8 @@ class GruGradientOp : public OpKernel {
           if (!real || step == 0) continue;
           PackLeft(gate_gradient.data(), count, 3 * units, wide, left.data());
           Multiply<E>(count, narrow, elements, {left.data(), elements, 1}, back.data(), narrow, carry.data(), narrow, true);
-          PackAlongRows(before.data(), count, units, units, across.data());
-          PackAlongRows(gate_gradient.data(), count, 3 * units, wide, below.data());
+          PackAlongRows(before.data(), count, units, across.data());
+          PackAlongRows(gate_gradient.data(), count, wide, below.data());
           Multiply<E>(units, wide, ElementsOf<E>(count), {across.data(), 1, units}, below.data(), wide, sum.data(), wide, true);
         }
       }
@@ -272,13 +273,7 @@ REGISTER_OP("RecserveGruGradient")
       return tensorflow::OkStatus();
     });
 
-REGISTER_KERNEL_BUILDER(Name("RecserveGru").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), GruOp<float>);
-REGISTER_KERNEL_BUILDER(Name("RecserveGru").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-                        GruOp<tensorflow::bfloat16>);
-REGISTER_KERNEL_BUILDER(Name("RecserveGruGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-                        GruGradientOp<float>);
-REGISTER_KERNEL_BUILDER(
-    Name("RecserveGruGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-    GruGradientOp<tensorflow::bfloat16>);
+RECSERVE_REGISTER_CPU("RecserveGru", GruOp);
+RECSERVE_REGISTER_CPU("RecserveGruGradient", GruGradientOp);
 
 }  // namespace recserve

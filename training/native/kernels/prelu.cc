@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "register.h"
 #include "row_slots.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -124,13 +125,7 @@ REGISTER_OP("RecservePreluGradient")
       return tensorflow::OkStatus();
     });
 
-REGISTER_KERNEL_BUILDER(Name("RecservePrelu").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), PreluOp<float>);
-REGISTER_KERNEL_BUILDER(Name("RecservePrelu").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-                        PreluOp<tensorflow::bfloat16>);
-REGISTER_KERNEL_BUILDER(Name("RecservePreluGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-                        PreluGradientOp<float>);
-REGISTER_KERNEL_BUILDER(
-    Name("RecservePreluGradient").Device(tensorflow::DEVICE_CPU).TypeConstraint<tensorflow::bfloat16>("T"),
-    PreluGradientOp<tensorflow::bfloat16>);
+RECSERVE_REGISTER_CPU("RecservePrelu", PreluOp);
+RECSERVE_REGISTER_CPU("RecservePreluGradient", PreluGradientOp);
 
 }  // namespace recserve

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from recserve import cli
-
-SMALL = ["--embedding_dim", "4", "--stage_one_mlp_dims", "8", "--stage_two_mlp_dims", "8", "--aux_mlp_dims", "6,4"]
+from tests.training.options import SMALLEST
 
 
 def recserve(*arguments: object) -> str:
@@ -25,14 +24,14 @@ def test_two_real_runs_are_compared_on_their_test_rows(tiny_dataset: Path, tmp_p
     runs = [tmp_path / "one", tmp_path / "two"]
     for seed, run in enumerate(runs, start=1):
         recserve(
-            "train", "--dataset_dir", tiny_dataset, "--results_dir", run, "--seed", seed, *SMALL,
+            "train", "--dataset_dir", tiny_dataset, "--results_dir", run, "--seed", seed, *SMALLEST,
             "--global_batch_size", 64, "--epochs", 2,
         )  # fmt: skip
     printed = recserve("report", *runs, "--output_dir", tmp_path / "out", "--resamples", 50)
     figures = json.loads((tmp_path / "out" / "report.json").read_text())
     assert figures["remarks"] == [], printed
     assert [(run["name"], run["model"], run["finished"]) for run in figures["runs"]] == [
-        ("one", "sim", True), ("two", "sim", True),
+        ("one", "din", True), ("two", "din", True),
     ]  # fmt: skip
     for run in figures["runs"]:
         assert len(run["epochs"]) == 2
