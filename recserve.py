@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": ("serving.cli", "serve", "Serve a model repository with Triton on loopback."),
     "stop": ("serving.cli", "stop", "Stop a server that was started with serve --detach."),
     "score": ("client.cli", "score", "Score rows of a dataset over gRPC."),
+    "rank": ("client.rank_cli", "rank", "Rank many candidates for each user over gRPC."),
     "sweep": ("perf.cli", "sweep", "Measure throughput and latency; table, CSV and HTML report."),
 }
 

@@ -17,6 +17,7 @@ from client.errors import (
     ServerUnavailable,
 )
 from client.padding import left_pad
+from client.ranking import Ranking
 from client.retry import RetryPolicy
 from client.scorer import Scorer
 from client.transport import GrpcTransport, ModelDescription, TensorDescription, Transport
@@ -29,6 +30,7 @@ __all__ = [
     "ModelDescription",
     "ModelNotFound",
     "OutputFileError",
+    "Ranking",
     "RetryPolicy",
     "Scorer",
     "ScoringError",

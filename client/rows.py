@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +35,22 @@ class RowSource:
     absent: str | None = None
 
     def batches(
-        self, inputs: Mapping[str, TensorDescription], rows: int, limit: int | None = None
+        self,
+        inputs: Mapping[str, TensorDescription],
+        rows: int,
+        limit: int | None = None,
+        lists: Collection[str] = (),
     ) -> Iterator[tuple[Columns, np.ndarray | None]]:
         """({input name: [n, T]}, labels [n] or None), `rows` rows at a time, in order, at most `limit` in all.
 
+        lists: inputs of any number of values a row, of the shape (-1,); with one row at a time.
         Raises DataFileError for a feature that is nowhere, or of another width than the model takes; and while
         reading, for damaged files, values that do not fit, and parts of different lengths.
         """
         wanted = dict(inputs)
         if self.label is not None:
             wanted[self.label] = TensorDescription(self.label, np.dtype(np.float32), (1,))
-        self._check(inputs, wanted)
+        self._check({name: tensor for name, tensor in inputs.items() if name not in lists}, wanted)
         streams = []
         for part in self.parts:
             fields = {part.features[name]: wanted[name] for name in part.features if name in wanted}
@@ -77,7 +82,7 @@ class RowSource:
             if len(tensor.shape) != 1 or tensor.shape[0] < 1:
                 raise DataFileError(
                     f"input {name}: the model takes the shape {list(tensor.shape)} in each row; files can hold scalars "
-                    "and histories of a fixed width. Use client.Scorer for this model."
+                    "and histories of a fixed width. Use `recserve rank` for a rank model, client.Scorer for others."
                 )
             described = (self.spec.features[name].dimensions or (1,)) if self.spec else tensor.shape
             if described != tensor.shape:

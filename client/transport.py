@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,13 +47,17 @@ class TensorDescription:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What the server says of a model. max_batch_size: rows of one request; None is no limit."""
+    """What the server says of a model. max_batch_size: rows of one request; None is no limit.
+
+    parameters: those of its configuration.
+    """
 
     model: str
     version: str
     inputs: Mapping[str, TensorDescription]
     outputs: Mapping[str, TensorDescription]
     max_batch_size: int | None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport(Protocol):
@@ -103,6 +107,7 @@ class GrpcTransport:
             inputs={t.name: _tensor(model, t) for t in metadata.inputs},
             outputs={t.name: _tensor(model, t) for t in metadata.outputs},
             max_batch_size=config.max_batch_size or None,
+            parameters={name: value.string_value for name, value in config.parameters.items()},
         )
 
     def infer(

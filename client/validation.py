@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def checked_inputs(features: Mapping[str, Any], description: ModelDescription) -
     padded with 0 on the left to the served width (see left_pad); an array must have that width.
     Raises InvalidInput for a missing, unknown or misshapen input, a wrong dtype, or unequal numbers of rows.
     """
-    _check_names(features, description)
+    check_names(features, description.inputs, f"Model {description.model} takes")
     inputs = {name: checked_input(features[name], tensor) for name, tensor in description.inputs.items()}
     rows = {name: len(value) for name, value in inputs.items()}
     if len(set(rows.values())) > 1:
@@ -63,14 +63,14 @@ def cast(array: np.ndarray, name: str, dtype: np.dtype) -> np.ndarray:
     raise InvalidInput(f"input {name}: got values of {array.dtype}; expected {dtype.name}.{hint}")
 
 
-def _check_names(features: Mapping[str, Any], description: ModelDescription) -> None:
-    takes = ", ".join(description.inputs)
-    missing = [name for name in description.inputs if name not in features]
-    unknown = [str(name) for name in features if name not in description.inputs]
+def check_names(features: Mapping[str, Any], tensors: Collection[str], takes: str, group: str = "inputs") -> None:
+    """Raises InvalidInput unless features has exactly the names of tensors. takes, group: how to say it."""
+    missing = [name for name in tensors if name not in features]
+    unknown = [str(name) for name in features if name not in tensors]
     problems = [f"missing {', '.join(missing)}"] if missing else []
     problems += [f"unknown {', '.join(unknown)}"] if unknown else []
     if problems:
-        raise InvalidInput(f"inputs: {'; '.join(problems)}. Model {description.model} takes: {takes}")
+        raise InvalidInput(f"{group}: {'; '.join(problems)}. {takes}: {', '.join(tensors) or 'nothing'}")
 
 
 def _as_array(value: Any, tensor: TensorDescription) -> np.ndarray:

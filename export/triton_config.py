@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.errors import ExportError
-from export.signatures import OUTPUTS, row_shape
+from export.signatures import OUTPUTS, RANK, rank_row_shape, row_shape
 from training.feature_spec import Feature
 
 TRITON_TYPES = {
@@ -20,13 +20,17 @@ TRITON_TYPES = {
     "float16": "TYPE_FP16", "float32": "TYPE_FP32", "float64": "TYPE_FP64",
 }  # fmt: skip
 WARMUP_BATCH_SIZES = (1, 16, 64)
+WARMUP_CANDIDATES = (1, 1000)
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class ServingOptions:
     """max_batch_size: rows of a request and of a merged batch. instances: executions at the same time on the CPU.
 
-    dynamic_batching: merge waiting requests. With XLA it is off, since every new batch size would compile.
+    dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
+    would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
+    max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
     max_batch_size: int = 1024
@@ -35,32 +39,56 @@ class ServingOptions:
     max_queue_delay_us: int = 0
     intra_op_threads: int = 1
     inter_op_threads: int = 1
+    buckets: tuple[int, ...] = ()
+    max_rank_users: int = 64
+    on_gpu: bool = False
+
+    @property
+    def warmup_batch_sizes(self) -> list[int]:
+        """Every bucket that a batch can fall into, the largest batch among them."""
+        if not self.buckets:
+            return sorted({min(size, self.max_batch_size) for size in WARMUP_BATCH_SIZES})
+        return sorted({*(size for size in self.buckets if size < self.max_batch_size), self.max_batch_size})
 
 
 def model_config(name: str, features: Sequence[Feature], options: ServingOptions) -> dict[str, Any]:
-    """Triton's ModelConfig as a dictionary in its field names. Raises ExportError for a dtype that Triton lacks."""
-    config: dict[str, Any] = {
-        "name": name,
-        "platform": "tensorflow_savedmodel",
-        "backend": "tensorflow",
-        "max_batch_size": options.max_batch_size,
-        "input": [
-            {"name": f.name, "data_type": triton_type(f.name, f.dtype), "dims": list(row_shape(f))} for f in features
-        ],
-        "output": [{"name": output, "data_type": "TYPE_FP32", "dims": [1]} for output in OUTPUTS],
-        "instance_group": [{"count": options.instances, "kind": "KIND_CPU"}],
-        "parameters": {
-            "TF_NUM_INTRA_THREADS": {"string_value": str(options.intra_op_threads)},
-            "TF_NUM_INTER_THREADS": {"string_value": str(options.inter_op_threads)},
-            "TF_USE_PER_SESSION_THREADS": {"string_value": "1"},
-        },
-        "model_warmup": [
-            _warmup(features, size) for size in sorted({min(s, options.max_batch_size) for s in WARMUP_BATCH_SIZES})
-        ],
-    }
+    """Triton's ModelConfig of the pointwise signature, as a dictionary in its field names.
+
+    Raises ExportError for a dtype that Triton lacks.
+    """
+    shapes = {f.name: row_shape(f) for f in features}
+    warmup = [_warmup(f"rows_{size}", size, features, shapes) for size in options.warmup_batch_sizes]
+    config = _config(name, features, shapes, (1,), options.max_batch_size, options, warmup)
+    if options.on_gpu:
+        config["instance_group"] = [{"count": options.instances, "kind": "KIND_GPU"}]
+    if options.buckets:
+        config["parameters"]["BATCH_BUCKETS"] = _text(",".join(map(str, options.buckets)))
     if options.dynamic_batching:
         delay = options.max_queue_delay_us
         config["dynamic_batching"] = {"max_queue_delay_microseconds": delay} if delay else {}
+    return config
+
+
+def rank_config(
+    name: str, features: Sequence[Feature], candidates: Sequence[Feature], options: ServingOptions
+) -> dict[str, Any]:
+    """The same of the rank signature. candidates: those of the features that have one value for each candidate.
+
+    RANK_CANDIDATES and RANK_HISTORY_STEPS tell clients what the open dimensions are. Requests are not merged: one
+    is work enough, and Triton merges only requests of equal shapes.
+    """
+    shapes = {f.name: rank_row_shape(f, candidates) for f in features}
+    warmup = []
+    for count in WARMUP_CANDIDATES:
+        sent = {f.name: (count,) if f in candidates else row_shape(f) for f in features}
+        warmup.append(_warmup(f"candidates_{count}", 1, features, sent))
+    config = _config(name, features, shapes, (-1,), options.max_rank_users, options, warmup)
+    steps = max(f.dimensions[0] for f in features if f.dimensions)
+    config["parameters"] |= {
+        "TF_SIGNATURE_DEF": _text(RANK),
+        "RANK_CANDIDATES": _text(",".join(f.name for f in candidates)),
+        "RANK_HISTORY_STEPS": _text(str(steps)),
+    }
     return config
 
 
@@ -76,9 +104,41 @@ def triton_type(name: str, dtype: np.dtype) -> str:
     return TRITON_TYPES[dtype.name]
 
 
-def _warmup(features: Sequence[Feature], batch_size: int) -> dict[str, Any]:
+def _config(
+    name: str,
+    features: Sequence[Feature],
+    shapes: Shapes,
+    output_dims: tuple[int, ...],
+    max_batch_size: int,
+    options: ServingOptions,
+    warmup: list[dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "platform": "tensorflow_savedmodel",
+        "backend": "tensorflow",
+        "max_batch_size": max_batch_size,
+        "input": [
+            {"name": f.name, "data_type": triton_type(f.name, f.dtype), "dims": list(shapes[f.name])} for f in features
+        ],
+        "output": [{"name": output, "data_type": "TYPE_FP32", "dims": list(output_dims)} for output in OUTPUTS],
+        "instance_group": [{"count": options.instances, "kind": "KIND_CPU"}],
+        "parameters": {
+            "TF_NUM_INTRA_THREADS": _text(str(options.intra_op_threads)),
+            "TF_NUM_INTER_THREADS": _text(str(options.inter_op_threads)),
+            "TF_USE_PER_SESSION_THREADS": _text("1"),
+        },
+        "model_warmup": warmup,
+    }
+
+
+def _warmup(name: str, batch_size: int, features: Sequence[Feature], shapes: Shapes) -> dict[str, Any]:
     inputs = {
-        f.name: {"data_type": triton_type(f.name, f.dtype), "dims": list(row_shape(f)), "zero_data": True}
+        f.name: {"data_type": triton_type(f.name, f.dtype), "dims": list(shapes[f.name]), "zero_data": True}
         for f in features
     }
-    return {"name": f"rows_{batch_size}", "batch_size": batch_size, "inputs": inputs}
+    return {"name": name, "batch_size": batch_size, "inputs": inputs}
+
+
+def _text(value: str) -> dict[str, str]:
+    return {"string_value": value}

@@ -23,6 +23,12 @@ def inference_flops_per_row(model: CtrModel) -> float:
     return 2.0 * model.multiply_adds(training=False)
 
 
+def ranking_flops(model: CtrModel, candidates: int) -> float:
+    """The same for one user with so many candidates, whose common part is computed once."""
+    user = model.user_multiply_adds()
+    return 2.0 * (user + candidates * (model.multiply_adds(training=False) - user))
+
+
 def matrix_product_peak(dtype: tf.DType) -> float:
     """FLOP/s of a large square matrix product now: the best of a few, with all of TensorFlow's threads."""
     a = tf.cast(tf.random.normal([PEAK_SIZE, PEAK_SIZE]), dtype)

@@ -15,7 +15,8 @@ from client.validation import cast
 def fit(values: np.ndarray, lengths: np.ndarray, tensor: TensorDescription, file: Path, first_row: int) -> np.ndarray:
     """Ragged rows to the tensor's shape. values: all rows one after another. lengths: values of each row, [n].
 
-    A scalar needs one value a row. A history is padded with 0 on the left, or cut to its newest values.
+    A scalar needs one value a row. A history is padded with 0 on the left, or cut to its newest values. A tensor of
+    open width takes one row, as it is.
     """
     try:
         values = cast(values, tensor.name, tensor.dtype)
@@ -28,6 +29,8 @@ def fit(values: np.ndarray, lengths: np.ndarray, tensor: TensorDescription, file
         if wrong.size:
             raise misfit(file, first_row + int(wrong[0]), tensor, f"{int(lengths[wrong[0]])} values", "one value")
         return values.reshape(-1, 1)
+    if width < 0:
+        return values.reshape(len(lengths), -1 if values.size else 0)
     if (lengths == width).all():
         return values.reshape(-1, width)
     return left_pad_flat(values, lengths, width)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from export.saved_model import export_checkpoint
+from export.saved_model import ModelOptions, export_checkpoint
 from export.triton_config import ServingOptions
 from training.checkpoint import save_checkpoint
 from training.distributed import Workers
@@ -48,8 +48,12 @@ def test_every_variant_exports_with_parity(variant: str, spec_of, tmp_path: Path
     tf.random.set_seed(3)
     step = TrainStep(build_model(spec, settings.model), Workers(0, 1), settings.training)
     save_checkpoint(tmp_path / "c", step, spec, settings, 1, {"epoch": 1})
-    done = export_checkpoint(tmp_path / "c", tmp_path / "repository", "m", ServingOptions(), False, 32)
+    done = export_checkpoint(
+        tmp_path / "c", tmp_path / "repository", "m", ServingOptions(), ModelOptions(parity_rows=64)
+    )
     assert done.parity.max_abs_difference < 1e-6
+    assert done.parity.rank_rows == 64
+    assert done.parity.rank_max_abs_difference < 1e-6
     config = (tmp_path / "repository" / "m" / "config.pbtxt").read_text()
     assert "item_id_neg" not in config
     assert ("timestamp_pos" in config) == (variant == "sim_intervals")

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.errors import ExportError
-from export.triton_config import ServingOptions, config_text, model_config
+from export.triton_config import ServingOptions, config_text, model_config, rank_config
+from recserve import cli
 from training.feature_spec import Feature
 
 FEATURES = (
@@ -72,3 +74,21 @@ def test_the_text_reads_back() -> None:
 def test_a_dtype_that_triton_lacks_names_the_feature() -> None:
     with pytest.raises(ExportError, match="feature price: dtype complex64"):
         model_config("sim", (replace(FEATURES[2], dtype=np.dtype("complex64")),), ServingOptions())
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(1024, [1, 16, 64, 256, 1024]), (256, [1, 16, 64, 256]), (100, [1, 16, 64, 100])]
+)
+def test_buckets_are_written_and_each_is_warmed(most: int, sizes: list[int]) -> None:
+    options = ServingOptions(max_batch_size=most, buckets=(1, 16, 64, 256, 1024))
+    config = model_config("sim", FEATURES, options)
+    assert config["parameters"]["BATCH_BUCKETS"] == {"string_value": "1,16,64,256,1024"}
+    assert [sample["batch_size"] for sample in config["model_warmup"]] == sizes
+    assert "BATCH_BUCKETS" not in rank_config("sim_rank", FEATURES, FEATURES[:1], options)["parameters"]
+
+
+@pytest.mark.parametrize("sizes", ["", "16,1", "1,1", "0,4", "1;4", "a"])
+def test_buckets_that_make_no_sense_are_refused(sizes: str) -> None:
+    done = CliRunner().invoke(cli, ["export", "--checkpoint", "none", "--buckets", sizes])
+    assert done.exit_code == 2
+    assert "expected ascending batch sizes" in done.output

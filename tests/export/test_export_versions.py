@@ -112,6 +112,7 @@ def test_versions_count_up_and_old_ones_stay(checkpoint: Path, models: Path, tmp
     assert repository.versions(tmp_path / "sim") == [1, 2, 7, 8]
     assert tree(tmp_path / "sim" / "1") == before
     assert sorted(p.name for p in (tmp_path / "sim").iterdir()) == ["1", "2", "7", "8", "config.pbtxt"]
+    assert repository.versions(tmp_path / "sim_rank") == [1, 2, 8]
 
 
 @pytest.mark.slow
@@ -149,7 +150,7 @@ def test_failures_leave_the_repository_as_it_was(
     with pytest.raises(ExportError, match="parity"):
         export(checkpoint, models, "--model_name", "new")
     assert tree(models) == before
-    assert [p.name for p in models.iterdir()] == ["sim"]
+    assert sorted(p.name for p in models.iterdir()) == ["sim", "sim_rank"]
 
 
 def test_parity_rows_cover_padding_every_length_and_unknown_ids(checkpoint: Path) -> None:

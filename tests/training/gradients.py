@@ -18,16 +18,19 @@ def dense(gradient: tf.Tensor | tf.IndexedSlices) -> np.ndarray:
 def output_and_gradients(
     function: Callable[..., tf.Tensor], inputs: Mapping[str, tf.Tensor], variables: Sequence[tf.Variable] = ()
 ) -> Arrays:
-    """The output, and the gradients of the sum of the output times fixed random numbers, by name."""
+    """The output, and the gradients of the sum of the output times fixed random numbers, by name; zeros without one."""
     with tf.GradientTape() as tape:
         tape.watch(list(inputs.values()))
         output = function(**inputs)
         upstream = np.random.default_rng(99).standard_normal(output.shape)
         total = tf.reduce_sum(output * tf.cast(upstream, output.dtype))
     names = [*inputs, *(f"{i}_{v.name}" for i, v in enumerate(variables))]
-    gradients = tape.gradient(total, [*inputs.values(), *variables])
-    result = {name: dense(g) for name, g in zip(names, gradients, strict=True) if g is not None}
-    return {"output": dense(output), **result}
+    sources = [*inputs.values(), *variables]
+    gradients = [
+        np.zeros(source.shape, np.float32) if g is None else dense(g)
+        for source, g in zip(sources, tape.gradient(total, sources), strict=True)
+    ]
+    return {"output": dense(output), **dict(zip(names, gradients, strict=True))}
 
 
 def assert_near(got: Arrays, expected: Arrays, relative: float) -> None:

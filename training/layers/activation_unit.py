@@ -8,7 +8,7 @@ from itertools import pairwise
 import tensorflow as tf
 
 from training.layers.dense import Dense, affine, glorot_uniform
-from training.layers.runs import Runs
+from training.layers.runs import Candidates, RowSharing
 from training.native.activation_unit import activation_unit_scores, fits_activation_unit
 
 
@@ -17,7 +17,8 @@ class ActivationUnit(tf.Module):
 
     runs: which rows share a history. mask [B, T]: the real steps; scores elsewhere mean nothing.
     [i, t, i−t, i∘t]·W = i·(W₁+W₃) + t·(W₂−W₃) + (i∘t)·W₄: the target's share is computed once per row, the item's
-    once per run of rows with the same history, and only (i∘t)·W₄ once per step and row.
+    once per run of rows with the same history, and only (i∘t)·W₄ once per step and row. Of a user's many candidates
+    it is t·(diag(i)·W₄ + W₂ − W₃): one matrix for all steps, made once for the user.
     Unlike the paper, no outer product, and sigmoids instead of PReLU, as in the reference. The last layer has no bias:
     the scores go through a softmax, which does not see one.
     """
@@ -30,8 +31,11 @@ class ActivationUnit(tf.Module):
         self.hidden = [Dense(a, b, f"hidden_{i}") for i, (a, b) in enumerate(pairwise(hidden))]
         self.head = tf.Variable(glorot_uniform((hidden[-1], 1)), name="head")
         self.multiply_adds = 2 * dim * hidden[0] + sum(d.multiply_adds for d in self.hidden) + hidden[-1]  # a step
+        self.user_multiply_adds = dim * hidden[0]  # of them, the item's share
 
-    def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: Runs, mask: tf.Tensor) -> tf.Tensor:
+    def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
+        if isinstance(runs, Candidates) and not runs.are_single:
+            return self._of_candidates(items, target, runs)
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
         per_step = affine(items, w_item + w_difference, native=self.native)
@@ -41,7 +45,24 @@ class ActivationUnit(tf.Module):
             return activation_unit_scores(items, per_step, target, per_row, weights, runs.run_of_row, mask)
         items, per_step = runs.to_rows(items), runs.to_rows(per_step)
         x = per_step + affine(items * target[:, tf.newaxis], w_product)
-        x = tf.sigmoid(x + per_row[:, tf.newaxis])
+        return self._from_first(tf.sigmoid(x + per_row[:, tf.newaxis]))
+
+    def _of_candidates(self, items: tf.Tensor, target: tf.Tensor, runs: Candidates) -> tf.Tensor:
+        """The same with items [U, T, D] of users, target [B, D] of their candidates."""
+        w_item, w_target, w_difference, w_product = tf.split(tf.cast(self.kernel, items.dtype), 4, axis=0)
+        users, steps, _ = tf.unstack(tf.shape(items))
+        units = int(self.kernel.shape[1])
+        columns = tf.transpose(items, [0, 2, 1])[..., tf.newaxis]  # [U, D, T, 1]
+        kernels = columns * w_product[:, tf.newaxis] + (w_target - w_difference)[:, tf.newaxis]
+        kernels = tf.reshape(kernels, [users, items.shape[2], steps * units])
+        per_user = tf.reshape(affine(items, w_item + w_difference, self.bias), [users, steps * units])
+        x = tf.sigmoid(runs.add(runs.product(target, kernels), per_user))  # [B, T · units]
+        return self._from_first(tf.reshape(x, [users * runs.each, steps, units]))
+
+    def _from_first(self, x: tf.Tensor) -> tf.Tensor:
+        """The first layer's units [B, T, M] -> scores [B, T]. On two axes, where operations are fused."""
+        rows, steps = tf.shape(x)[0], tf.shape(x)[1]
+        x = tf.reshape(x, [-1, x.shape[2]])
         for dense in self.hidden:
             x = tf.sigmoid(dense(x))
-        return tf.squeeze(affine(x, self.head), axis=-1)
+        return tf.reshape(affine(x, self.head), [rows, steps])

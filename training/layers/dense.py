@@ -29,7 +29,11 @@ def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, nativ
         y = tf.matmul(rows, tf.cast(kernel, x.dtype))
     else:
         y = tf.nn.bias_add(tf.matmul(rows, tf.cast(kernel, x.dtype)), tf.cast(bias, x.dtype))
-    return y if len(x.shape) == 2 else tf.reshape(y, [tf.shape(x)[0], *x.shape[1:-1], outputs])
+    if len(x.shape) == 2:
+        return y
+    if None in x.shape[1:-1]:
+        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [outputs]], axis=0))
+    return tf.reshape(y, [tf.shape(x)[0], *x.shape[1:-1], outputs])
 
 
 class Dense(tf.Module):

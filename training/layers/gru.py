@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from training.layers.dense import affine, glorot_uniform
-from training.layers.runs import Runs
+from training.layers.runs import RowSharing
 from training.native.gru import KERNEL_LANES, gru_states
 
 
@@ -30,20 +32,39 @@ class GruCell(tf.Module):
         return affine(x, self.kernel, self.bias, self.native)
 
     def step(
-        self, projected: tf.Tensor, state: tf.Tensor, real: tf.Tensor, attention: tf.Tensor | None = None
+        self,
+        projected: Sequence[tf.Tensor],
+        recurrent: Sequence[tf.Tensor],
+        state: tf.Tensor,
+        runs: RowSharing,
+        real: tf.Tensor,
+        attention: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """projected [B, 3·units], state [B, units], real and attention [B, 1] -> next state [B, units].
+        """projected: three of [U, units], recurrent: three of [units, units], for u, r and c, so that nothing is split
+        for each row. state [B, units], real and attention [B, 1] -> next state [B, units].
 
         Where real is 0 the state stays as it is.
         """
-        sizes = [2 * self.units, self.units]
-        x_gates, x_candidate = tf.split(projected, sizes, axis=1)
-        h_gates, h_candidate = tf.split(tf.matmul(state, tf.cast(self.recurrent, state.dtype)), sizes, axis=1)
-        update, reset = tf.split(tf.sigmoid(x_gates + h_gates), 2, axis=1)
-        candidate = tf.tanh(x_candidate + reset * h_candidate)
-        if attention is not None:
-            update = attention * update if self.form == "paper" else 1.0 - (1.0 - attention) * update
-        return state + real * update * (candidate - state)
+        h_update, h_reset, h_candidate = (tf.matmul(state, kernel) for kernel in recurrent)
+        update = tf.sigmoid(runs.add(h_update, projected[0]))
+        reset = tf.sigmoid(runs.add(h_reset, projected[1]))
+        candidate = tf.tanh(runs.add(reset * h_candidate, projected[2]))
+        return state + self._share(update, real, attention) * (candidate - state)
+
+    def first_step(
+        self, projected: Sequence[tf.Tensor], runs: RowSharing, real: tf.Tensor, attention: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """`step` from a state of zeros, which has no part in the gates: they are the same for all rows of a run."""
+        update, candidate = tf.sigmoid(projected[0]), tf.tanh(projected[2])
+        return self._share(runs.to_rows(update), real, attention) * runs.to_rows(candidate)
+
+    def _share(self, update: tf.Tensor, real: tf.Tensor, attention: tf.Tensor | None) -> tf.Tensor:
+        """Of the candidate in the next state. update [B, units], real and attention [B, 1] -> [B, units]."""
+        if attention is None:
+            return real * update
+        if self.form == "paper":
+            return (real * attention) * update
+        return real * (1.0 - (1.0 - attention) * update)
 
 
 class Gru(tf.Module):
@@ -62,7 +83,7 @@ class Gru(tf.Module):
     def __call__(
         self,
         projected: tf.Tensor,
-        runs: Runs,
+        runs: RowSharing,
         mask: tf.Tensor,
         attention: tf.Tensor | None = None,
         last_only: bool = False,
@@ -71,11 +92,15 @@ class Gru(tf.Module):
         if self.native:
             scale = real if attention is None else real * attention
             return gru_states(projected, runs.run_of_row, self.cell.recurrent, scale, last_only)
-        state = tf.zeros([tf.shape(mask)[0], self.cell.units], projected.dtype)
-        states = []
-        for step in range(int(mask.shape[1])):
-            inputs = runs.to_rows(projected[:, step])
-            weight = None if attention is None else attention[:, step, tf.newaxis]
-            state = self.cell.step(inputs, state, real[:, step, tf.newaxis], weight)
+        steps = int(mask.shape[1])
+        recurrent = tf.split(tf.cast(self.cell.recurrent, projected.dtype), 3, axis=1)
+        inputs = [tf.unstack(part, steps, axis=1) for part in tf.split(projected, 3, axis=2)]
+        real_steps = tf.split(real, steps, axis=1)
+        weights = [None] * steps if attention is None else tf.split(attention, steps, axis=1)
+        state = self.cell.first_step([part[0] for part in inputs], runs, real_steps[0], weights[0])
+        states = [state]
+        for step in range(1, steps):
+            of_step = [part[step] for part in inputs]
+            state = self.cell.step(of_step, recurrent, state, runs, real_steps[step], weights[step])
             states.append(state)
         return state if last_only else tf.stack(states, axis=1)

@@ -7,11 +7,12 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from training.layers.runs import Candidates
 from training.native.masked_softmax import native_masked_softmax
 
 
 class History(Protocol):
-    """The item vectors of B rows' L steps, width D. Padded steps are zero vectors."""
+    """The item vectors of L steps, width D, for B rows, some of which may share theirs. Padded steps are zeros."""
 
     @property
     def width(self) -> int:
@@ -19,7 +20,7 @@ class History(Protocol):
 
     @property
     def vectors(self) -> tf.Tensor:
-        """[B, L, D]."""
+        """[B, L, D], or [U, L, D] of the U different histories."""
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """queries [B, Q, D] -> their inner products with each step, float32 [B, Q, L]."""
@@ -29,17 +30,28 @@ class History(Protocol):
 
 
 class GatheredHistory:
-    """A history whose vectors are in memory."""
+    """A history whose vectors are in memory: of each row, or [U, L, D] of users who have the candidates `shared`."""
 
-    def __init__(self, vectors: tf.Tensor) -> None:
-        self.vectors = vectors
+    def __init__(self, vectors: tf.Tensor, shared: Candidates | None = None) -> None:
+        self.vectors, self._shared = vectors, shared
         self.width = int(vectors.shape[-1])
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.matmul(queries, self.vectors, transpose_b=True), tf.float32)
+        return tf.cast(self._product(queries, transpose=True), tf.float32)
 
     def pool(self, weights: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(tf.cast(weights, self.vectors.dtype), self.vectors)
+        return self._product(tf.cast(weights, self.vectors.dtype), transpose=False)
+
+    def _product(self, rows: tf.Tensor, transpose: bool) -> tf.Tensor:
+        """[B, Q, ·] by the vectors, all rows of a user in one product -> [B, Q, ·]."""
+        if self._shared is None:
+            return tf.matmul(rows, self.vectors, transpose_b=transpose)
+        users, each, queries = self._shared.users, self._shared.each, int(rows.shape[1])
+        steps = tf.shape(self.vectors)[1]
+        inner, outer = (self.width, steps) if transpose else (steps, self.width)
+        joined = tf.reshape(rows, [users, each * queries, inner])
+        product = tf.matmul(joined, self.vectors, transpose_b=transpose)
+        return tf.reshape(product, [users * each, queries, outer])
 
 
 def masked_softmax(scores: tf.Tensor, mask: tf.Tensor, native: bool = False) -> tf.Tensor:

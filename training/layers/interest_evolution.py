@@ -10,7 +10,7 @@ from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, PReLU
 from training.layers.gru import Gru
 from training.layers.history import masked_softmax
-from training.layers.runs import Runs, every_row
+from training.layers.runs import RowSharing, every_row
 
 
 class InterestEvolution(tf.Module):
@@ -32,6 +32,10 @@ class InterestEvolution(tf.Module):
         self.evolver = Gru(units, units, "evolver", form, native)
         steps = (self.extractor.cell, self.activation_unit, self.evolver.cell)
         self.multiply_adds = sum(layer.multiply_adds for layer in steps)  # a step
+        projection = 3 * units * units  # of the states, for the AUGRU
+        self.user_multiply_adds = (
+            self.extractor.cell.multiply_adds + projection + self.activation_unit.user_multiply_adds
+        )  # of them, what does not depend on the target
 
     def extract(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Item vectors [U, S, D], mask [U, S] of U different histories -> GRU states [U, S, H]."""
@@ -40,7 +44,7 @@ class InterestEvolution(tf.Module):
         projected = self.extractor.cell.project(items)
         return self.extractor(projected, every_row(tf.shape(items)[0]), self._steps(mask))
 
-    def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: Runs) -> tf.Tensor:
+    def evolve(self, states: tf.Tensor, mask: tf.Tensor, target: tf.Tensor, runs: RowSharing) -> tf.Tensor:
         """states [U, S, H], mask [B, S], target [B, D] -> the last AUGRU state, the interest [B, H]."""
         query = self.target_prelu(self.target_dense(target))
         attention = masked_softmax(self.activation_unit(states, query, runs, mask), mask, self.native)

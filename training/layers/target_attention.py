@@ -9,7 +9,7 @@ import tensorflow as tf
 from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, glorot_uniform
 from training.layers.history import History, masked_softmax
-from training.layers.runs import every_row
+from training.layers.runs import RowSharing, every_row
 
 
 class TargetAttention(tf.Module):
@@ -52,23 +52,32 @@ class TargetAttention(tf.Module):
             self.output = Dense(heads * history_dim, history_dim, "output")
         per_step = self.unit.multiply_adds if kind == "activation_unit" else self.queries * history_dim
         self.multiply_adds = steps * (per_step + self.queries * history_dim)  # a row: scores and sums
+        self.user_multiply_adds = steps * self.unit.user_multiply_adds if kind == "activation_unit" else 0
         self.bias = tf.Variable(tf.zeros([self.queries, steps]), name="position_bias") if position_bias else None
 
     def scores(
-        self, target: tf.Tensor, history: History, mask: tf.Tensor, products: tf.Tensor | None = None
+        self,
+        target: tf.Tensor,
+        history: History,
+        mask: tf.Tensor,
+        products: tf.Tensor | None = None,
+        runs: RowSharing | None = None,
     ) -> tf.Tensor:
         """float32 [B, Q, L]; padded steps, where mask [B, L] is false, mean nothing.
 
+        A history with fewer steps than the layer's is its newest part. runs: which rows share one; by default none.
         products: t·i_l [B, 1, L] if they are there already; only "dot" can use them.
         """
         if products is not None:
             scores = products
         elif self.kind == "activation_unit":
-            rows = every_row(tf.shape(target)[0])
-            scores = tf.cast(self.unit(history.vectors, target, rows, mask), tf.float32)[:, tf.newaxis]
+            runs = runs or every_row(tf.shape(target)[0])
+            scores = tf.cast(self.unit(history.vectors, target, runs, mask), tf.float32)[:, tf.newaxis]
         else:
             scores = history.scores(self.query(target))
-        return scores if self.bias is None else scores + self.bias
+        if self.bias is None:
+            return scores
+        return scores + self.bias[:, self.bias.shape[1] - tf.shape(scores)[2] :]
 
     def query(self, target: tf.Tensor) -> tf.Tensor:
         """target [B, D] -> queries [B, Q, D']."""

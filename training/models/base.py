@@ -26,6 +26,7 @@ class CtrModel(tf.Module):
     """A click-through-rate model: ids in, one logit per row out.
 
     served: the features that scoring needs, in the order of the signature.
+    candidates: those of them that describe the item to be scored; the others belong to the user.
     trained: all features that `loss_terms` needs, label excepted.
     label: the name of the label feature.
     user: the name of the feature whose rows belong together in per-user metrics; None if there is none.
@@ -35,13 +36,20 @@ class CtrModel(tf.Module):
 
     dtype: tf.DType
     served: tuple[Feature, ...]
+    candidates: tuple[Feature, ...]
     trained: tuple[Feature, ...]
     label: str
     user: str | None
 
     @abstractmethod
     def call(self, features: Features, training: bool) -> tf.Tensor:
-        """Logits [B], float32. All that is exported."""
+        """Logits [B], float32. All that is exported.
+
+        Candidates for each user: with candidate features [U, N] and those of the users [U, …] the logits are [U, N],
+        what [B] = U·N rows would give; what belongs to the user is computed once. Not with training. Histories
+        [U, t] of any number of steps t are then those of T steps whose oldest T − t are padding; of more steps than T
+        the newest count.
+        """
 
     @abstractmethod
     def multiply_adds(self, training: bool) -> int:
@@ -49,6 +57,10 @@ class CtrModel(tf.Module):
 
         The plain count: what rows with the same history share is counted for each of them.
         """
+
+    @abstractmethod
+    def user_multiply_adds(self) -> int:
+        """Of the scoring pass's, those that all candidates of a user share."""
 
     @abstractmethod
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:

@@ -9,10 +9,11 @@ import tensorflow as tf
 from training.feature_spec import Feature, FeatureSpec, FeatureSpecError
 from training.layers.embedding import EmbeddingTable
 from training.layers.history import GatheredHistory, History
-from training.layers.runs import Runs, every_row, runs_of
+from training.layers.runs import Candidates, RowSharing, every_row, runs_of
 from training.layers.target_attention import TargetAttention
 from training.models.base import CtrModel, Features
 from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, USERS, channel_problems
+from training.models.history_steps import steps_of_history
 from training.native import kernels_available
 from training.native.history import NativeHistory
 from training.settings import ModelSettings
@@ -48,6 +49,7 @@ class BehaviourModel(CtrModel):
         self._negative = spec.channel(NEGATIVES) if needs_negatives else ()
         self._times = (*spec.channel(TIMES[0]), *spec.channel(TIMES[1])) if needs_times else ()
         self.served = (*self._users, *self._target, *self._positive, *self._times)
+        self.candidates = self._target
         self.trained = (*self.served, *self._negative)
         self.label = spec.channels["label"][0]
         embedded = [f for f in self._users if f.cardinality is not None]
@@ -67,38 +69,62 @@ class BehaviourModel(CtrModel):
             s.position_bias, self.has_kernels, "attention",
         )  # fmt: skip
 
+    def rows(self, features: Features) -> Candidates:
+        """Which rows the features describe: each its own, or candidates of users. See CtrModel.call."""
+        target = features[self._target[0].name]
+        if target.shape.rank == 1:
+            return every_row(tf.shape(target)[0])
+        users, each = tf.unstack(tf.shape(target))
+        return Candidates(1 if target.shape[0] == 1 else users, each)
+
+    def as_asked(self, logits: tf.Tensor, features: Features) -> tf.Tensor:
+        """Logits [B] in the shape of the target features."""
+        target = features[self._target[0].name]
+        return logits if target.shape.rank == 1 else tf.reshape(logits, tf.shape(target))
+
+    def steps_of(self, features: Features, feature: Feature, steps: slice) -> tf.Tensor:
+        """The steps of one history feature."""
+        return steps_of_history(features[feature.name], steps, self.steps)
+
     def real_steps(self, features: Features, steps: slice) -> tf.Tensor:
         """bool [B, steps]."""
-        return features[self._positive[0].name][:, steps] > 0
+        return self.rows(features).in_rows(self.steps_of(features, self._positive[0], steps) > 0)
+
+    def real_steps_of_runs(self, features: Features, steps: slice, runs: RowSharing) -> tf.Tensor:
+        """bool [U, steps]."""
+        return runs.of_runs(self.steps_of(features, self._positive[0], steps)) > 0
 
     def target_items(self, features: Features) -> tf.Tensor:
         """[B, D]."""
-        return self._vectors([features[f.name] for f in self._target])
+        return self._vectors([tf.reshape(features[f.name], [-1]) for f in self._target])
 
     def users(self, features: Features) -> tf.Tensor:
         """[B, width of the user features]."""
-        rows = tf.shape(features[self._target[0].name])[0]
-        vectors = [tf.zeros([rows, 0], self.dtype)]
+        rows = self.rows(features)
+        vectors = [tf.zeros([rows.users, 0], self.dtype)]
         for f in self._users:
             value, table = features[f.name], self.user_tables.get(f.name)
             vectors.append(tf.cast(value[:, tf.newaxis], self.dtype) if table is None else table(value, self.dtype))
-        return tf.concat(vectors, axis=1)
+        return rows.in_rows(tf.concat(vectors, axis=1))
 
     def history(
         self, features: Features, steps: slice, more: Sequence[tuple[EmbeddingTable, tf.Tensor]] = ()
     ) -> History:
         """The positive history's steps. more: further tables with their ids [B, steps], side by side with the items."""
-        parts = [(t, features[f.name][:, steps]) for t, f in zip(self.item_tables, self._positive, strict=True)]
+        tables = zip(self.item_tables, self._positive, strict=True)
+        parts = [(table, self.steps_of(features, f, steps)) for table, f in tables]
         parts += more
-        if self.has_kernels:
+        rows = self.rows(features)
+        if self.has_kernels and rows.are_single:
             return NativeHistory([t.table for t, _ in parts], [ids for _, ids in parts], self.dtype)
-        return GatheredHistory(tf.concat([table(ids, self.dtype) for table, ids in parts], axis=-1))
+        vectors = tf.concat([table(ids, self.dtype) for table, ids in parts], axis=-1)
+        return GatheredHistory(vectors, None if rows.are_single else rows)
 
-    def positive_items(self, features: Features, steps: slice, runs: Runs) -> tf.Tensor:
+    def positive_items(self, features: Features, steps: slice, runs: RowSharing) -> tf.Tensor:
         """[U, steps, D] of each different history. Steps are cut from the ids, which have no gradient."""
-        return self._vectors([runs.of_runs(features[f.name][:, steps]) for f in self._positive])
+        return self._vectors([runs.of_runs(self.steps_of(features, f, steps)) for f in self._positive])
 
-    def next_items(self, features: Features, steps: slice, runs: Runs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def next_items(self, features: Features, steps: slice, runs: RowSharing) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What follows each step: positive items, negative items [U, steps, D], and where both are real [U, steps]."""
         positive, negative = (
             [_next(runs.of_runs(features[f.name][:, steps])) for f in channel]
@@ -107,10 +133,11 @@ class BehaviourModel(CtrModel):
         real = tf.minimum(positive[0], negative[0]) > 0
         return self._vectors(positive), self._vectors(negative), real
 
-    def runs(self, features: Features, steps: slice) -> Runs:
+    def runs(self, features: Features, steps: slice) -> RowSharing:
         """Runs of rows that share these steps of all histories that are there; in scoring there is no negative one."""
-        if not self.shares_history:
-            return every_row(tf.shape(features[self._target[0].name])[0])
+        rows = self.rows(features)
+        if not (self.shares_history and rows.are_single):
+            return rows
         histories = [f for f in (*self._positive, *self._negative) if f.name in features]
         return runs_of([features[f.name][:, steps] for f in histories])
 

@@ -24,10 +24,13 @@ class Model(ShortHistoryModel):
         )
 
     def call(self, features: Features, training: bool) -> tf.Tensor:
-        return self._forward(features, training)[0]
+        return self.as_asked(self._forward(features, training)[0], features)
 
     def multiply_adds(self, training: bool) -> int:
         return self.short_multiply_adds(training) + int(self.classifier.multiply_adds)
+
+    def user_multiply_adds(self) -> int:
+        return self.short_user_multiply_adds()
 
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = BCE + aux_loss_weight · auxiliary, eq. (6) of the paper."""

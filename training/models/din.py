@@ -28,14 +28,18 @@ class Model(BehaviourModel):
         )
 
     def call(self, features: Features, training: bool) -> tf.Tensor:
-        target, history = self.target_items(features), self.history(features, ALL)
+        target, history, rows = self.target_items(features), self.history(features, ALL), self.rows(features)
         mask = self.real_steps(features, ALL)
-        weights = self.interest.weights(self.interest.scores(target, history, mask), mask)
+        weights = self.interest.weights(self.interest.scores(target, history, mask, runs=rows), mask)
         attended = self.interest.join(history.pool(weights))
-        return self.classifier(tf.concat([target, attended, self.users(features)], axis=1), training)
+        logits = self.classifier(tf.concat([target, attended, self.users(features)], axis=1), training)
+        return self.as_asked(logits, features)
 
     def multiply_adds(self, training: bool) -> int:
         return int(self.interest.multiply_adds + self.classifier.multiply_adds)
+
+    def user_multiply_adds(self) -> int:
+        return int(self.interest.user_multiply_adds)
 
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = BCE."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from training.errors import SettingsError
 from training.layers.auxiliary import AuxiliaryNetwork
 from training.layers.interest_evolution import InterestEvolution
-from training.layers.runs import Runs
+from training.layers.runs import RowSharing
 from training.models.base import Features
 from training.models.behaviour_model import BehaviourModel
 
@@ -22,7 +22,7 @@ class ShortInterest(NamedTuple):
 
     interest: tf.Tensor
     states: tf.Tensor
-    runs: Runs
+    runs: RowSharing
 
 
 class ShortHistoryModel(BehaviourModel):
@@ -46,13 +46,17 @@ class ShortHistoryModel(BehaviourModel):
         short = slice(self.settings.long_seq_length, None)
         runs, mask = self.runs(features, short), self.real_steps(features, short)
         items = self.positive_items(features, short, runs)
-        states = self.evolution.extract(items, runs.of_runs(mask))
+        states = self.evolution.extract(items, self.real_steps_of_runs(features, short, runs))
         return ShortInterest(self.evolution.evolve(states, mask, target, runs), states, runs)
 
     def short_multiply_adds(self, training: bool) -> int:
         """Of one row; see CtrModel.multiply_adds."""
         per_step = self.evolution.multiply_adds + (self.auxiliary.multiply_adds if training else 0)
         return (self.steps - self.settings.long_seq_length) * int(per_step)
+
+    def short_user_multiply_adds(self) -> int:
+        """See CtrModel.user_multiply_adds."""
+        return (self.steps - self.settings.long_seq_length) * int(self.evolution.user_multiply_adds)
 
     def auxiliary_loss(self, features: Features, short: ShortInterest) -> tf.Tensor:
         """Float32 scalar, not yet weighted."""

@@ -15,7 +15,8 @@ from training.feature_spec import FeatureSpec
 from training.layers.dense import glorot_uniform
 from training.layers.history import History, masked_softmax, mean_weights, stack_queries
 from training.layers.mlp import ClassifierMlp
-from training.layers.selection import same_category_mask, top_k_mask
+from training.layers.runs import Candidates
+from training.layers.selection import same_category_mask, threshold_mask, top_k_mask
 from training.layers.time_intervals import TimeIntervals
 from training.models.base import Features, Loss
 from training.models.behaviour_model import binary_cross_entropy
@@ -24,13 +25,13 @@ from training.settings import ModelSettings
 
 
 class _Forward(NamedTuple):
-    stage_one_logit: tf.Tensor | None  # [B]; None under hard search, which has nothing to train
+    stage_one_logit: tf.Tensor | None  # [B]; None in scoring and under hard search, which has nothing to train
     stage_two_logit: tf.Tensor  # [B]
     short: ShortInterest
 
 
 class _Search(NamedTuple):
-    pooled: tf.Tensor | None  # [B, D] of the GSU
+    pooled: tf.Tensor | None  # [B, D] of the GSU, where stage one needs it
     attended: tf.Tensor  # [B, D'] of the ESU
     average: tf.Tensor  # [B, D']
 
@@ -66,13 +67,16 @@ class Model(ShortHistoryModel):
         self.stage_two = ClassifierMlp(width, settings.stage_two_mlp_dims, rate, self.has_kernels, "stage_two")
 
     def call(self, features: Features, training: bool) -> tf.Tensor:
-        return self._forward(features, training).stage_two_logit
+        return self.as_asked(self._forward(features, training).stage_two_logit, features)
 
     def multiply_adds(self, training: bool) -> int:
         count = self.short_multiply_adds(training) + self.search_unit.multiply_adds + self.stage_two.multiply_adds
         if self.settings.search == "soft":
             count += 2 * self.long_steps * self.item_dim + (self.stage_one.multiply_adds if training else 0)
         return int(count)
+
+    def user_multiply_adds(self) -> int:
+        return self.short_user_multiply_adds() + int(self.search_unit.user_multiply_adds)
 
     def loss_terms(self, features: Features, label: tf.Tensor) -> Loss:
         """total = w₁·BCE_stage_one + w₂·BCE_stage_two + aux_loss_weight·auxiliary."""
@@ -87,7 +91,7 @@ class Model(ShortHistoryModel):
 
     def _forward(self, features: Features, training: bool) -> _Forward:
         target, user = self.target_items(features), self.users(features)
-        found = self._search(features, target)
+        found = self._search(features, target, training)
         stage_one_logit = None
         if found.pooled is not None:
             stage_one_logit = self.stage_one(tf.concat([target, found.pooled, user], axis=1), training)
@@ -95,32 +99,39 @@ class Model(ShortHistoryModel):
         joined = tf.concat([target, found.attended, found.average, short.interest, user], axis=1)
         return _Forward(stage_one_logit, self.stage_two(joined, training), short)
 
-    def _search(self, features: Features, target: tf.Tensor) -> _Search:
+    def _search(self, features: Features, target: tf.Tensor, training: bool) -> _Search:
         long = slice(self.long_steps)
-        mask = self.real_steps(features, long)
+        rows, mask = self.rows(features), self.real_steps(features, long)
         history = self._long_history(features, long)
+        relevance = products = None
         if self.settings.search == "hard":
-            fits = self.search_unit.scores(target, history, mask)
-            category = features[self._target[-1].name], features[self._positive[-1].name][:, long]
-            selected = same_category_mask(*category, mask, self.settings.k)
-            weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
-            attended, average = tf.split(history.pool(stack_queries(weights)), [self.search_unit.queries, 1], axis=1)
-            return _Search(None, self.search_unit.join(attended), tf.squeeze(average, 1))
-        relevance = history.scores(self._search_query(target, history.width))  # [B, 1, L]
-        is_same = self.search_unit.kind == "dot" and not self.settings.search_projection
-        fits = self.search_unit.scores(target, history, mask, relevance if is_same else None)  # [B, Q, L]
-        relevance = tf.squeeze(relevance, 1)
-        selected = top_k_mask(tf.stop_gradient(relevance), mask, self.settings.k, self.has_kernels)
-        weights = [
-            self.search_unit.weights(fits, selected),
-            mean_weights(selected)[:, tf.newaxis],
-            masked_softmax(relevance, mask, self.has_kernels)[:, tf.newaxis],
-        ]
-        queries = [self.search_unit.queries, 1, 1]
-        attended, average, pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
+            selected = same_category_mask(*self._categories(features, long), mask, self.settings.k)
+        else:
+            relevance = history.scores(self._search_query(target, history.width))  # [B, 1, L]
+            products = relevance if self.search_unit.kind == "dot" and not self.settings.search_projection else None
+            relevance = tf.squeeze(relevance, 1)
+            selected = self._top_k(tf.stop_gradient(relevance), mask, rows)
+        fits = self.search_unit.scores(target, history, mask, products, rows)  # [B, Q, L]
+        weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
+        if relevance is not None and training:
+            weights.append(masked_softmax(relevance, mask, self.has_kernels)[:, tf.newaxis])
+        queries = [int(w.shape[1]) for w in weights]
+        attended, average, *pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
         return _Search(
-            tf.squeeze(pooled, 1)[:, : self.item_dim], self.search_unit.join(attended), tf.squeeze(average, 1)
+            tf.squeeze(pooled[0], 1)[:, : self.item_dim] if pooled else None,
+            self.search_unit.join(attended),
+            tf.squeeze(average, 1),
         )
+
+    def _top_k(self, relevance: tf.Tensor, mask: tf.Tensor, rows: Candidates) -> tf.Tensor:
+        if rows.are_single:
+            return top_k_mask(relevance, mask, self.settings.k, self.has_kernels)
+        return threshold_mask(relevance, mask, self.settings.k)
+
+    def _categories(self, features: Features, steps: slice) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of the target [B] and of the history [B, L]."""
+        target = tf.reshape(features[self._target[-1].name], [-1])
+        return target, self.rows(features).in_rows(self.steps_of(features, self._positive[-1], steps))
 
     def _search_query(self, target: tf.Tensor, width: int) -> tf.Tensor:
         """[B, 1, D']: what the GSU compares with each item, r = (W_b e_i)·(W_a e_t); zeros where the item has time."""
@@ -132,5 +143,5 @@ class Model(ShortHistoryModel):
     def _long_history(self, features: Features, long: slice) -> History:
         if self.times is None:
             return self.history(features, long)
-        when, history_times = (features[f.name] for f in self._times)
-        return self.history(features, long, [(self.times.table, self.times.buckets(when, history_times[:, long]))])
+        when, history_times = features[self._times[0].name], self.steps_of(features, self._times[1], long)
+        return self.history(features, long, [(self.times.table, self.times.buckets(when, history_times))])

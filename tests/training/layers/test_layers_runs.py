@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.layers.runs import every_row, runs_of
+from training.layers.runs import Candidates, every_row, runs_of
 
 
 def plain(runs) -> tuple[list[int], list[int], list[int]]:
@@ -37,9 +37,27 @@ def test_rows_differ_if_any_history_differs_at_any_step() -> None:
     assert plain(runs_of([positive, negative])) == ([0, 2, 3], [0, 0, 1, 2], [2, 1, 1])
 
 
-def test_every_row_is_a_run() -> None:
-    assert plain(every_row(tf.constant(3))) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
-    assert plain(every_row(tf.constant(0))) == ([], [], [])
+@pytest.mark.parametrize("count", [0, 3])
+def test_every_row_is_a_run(count: int) -> None:
+    runs, values = every_row(tf.constant(count)), tf.range(count)
+    assert runs.run_of_row.numpy().tolist() == list(range(count))
+    assert runs.lengths.numpy().tolist() == [1] * count
+    assert runs.to_rows(values) is runs.of_runs(values) is runs.in_rows(values) is values
+
+
+def test_candidates_are_runs_of_one_length() -> None:
+    runs = Candidates(tf.constant(2), tf.constant(3))
+    values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+    assert runs.run_of_row.numpy().tolist() == [0, 0, 0, 1, 1, 1]
+    assert runs.lengths.numpy().tolist() == [3, 3]
+    expected = [[1.0, 2.0]] * 3 + [[3.0, 4.0]] * 3
+    np.testing.assert_array_equal(runs.in_rows(values), expected)
+    np.testing.assert_array_equal(runs.add(tf.ones([6, 2]), values), np.add(expected, 1.0))
+
+
+def test_a_runs_value_is_added_to_its_rows() -> None:
+    runs = runs_of([tf.constant([[4], [4], [9]])])
+    np.testing.assert_array_equal(runs.add(tf.ones([3, 1]), tf.constant([[1.0], [5.0]])), [[2.0], [2.0], [6.0]])
 
 
 def test_to_runs_and_back() -> None:

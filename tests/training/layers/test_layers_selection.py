@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.layers.selection import same_category_mask, top_k_mask
+from training.layers.selection import same_category_mask, threshold_mask, top_k_mask
 from training.native import kernels_available
 
 NATIVE = [False, pytest.param(True, marks=pytest.mark.skipif(not kernels_available(), reason="kernels not compiled"))]
@@ -92,3 +92,20 @@ def test_hard_search_with_fewer_than_k_takes_all_and_leaves_padding_out() -> Non
         same_category_mask(tf.constant([2]), tf.constant([[2, 2, 2]]), mask, 50).numpy().tolist()
         == mask.numpy().tolist()
     )
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 9])
+def test_the_threshold_selects_what_top_k_does(steps: int) -> None:
+    """Few different scores, so that ties stand at the threshold; padding, and scores that overflowed."""
+    rng = np.random.default_rng(steps)
+    scores = rng.integers(-2, 3, (200, steps)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.05] = -np.inf
+    scores[rng.random(scores.shape) < 0.05] = np.inf
+    mask = tf.constant(np.arange(steps) >= rng.integers(0, steps + 1, (200, 1)))
+    for k in (1, 4, 5):
+        expected = top_k_mask(tf.constant(scores), mask, k)
+        np.testing.assert_array_equal(threshold_mask(tf.constant(scores), mask, k), expected)
+
+
+def test_no_steps_have_no_threshold() -> None:
+    assert threshold_mask(tf.zeros([3, 0]), tf.zeros([3, 0], tf.bool), 2).shape == (3, 0)

@@ -95,7 +95,7 @@ def test_defect_8_items_whose_scores_underflow_are_still_attended_to(dtype: tf.D
         table.table.assign(table.table * 1e-25)
     features = tensors(columns, model)
     target, mask = model.target_items(features), model.real_steps(features, slice(8))
-    found = model._search(features, target)
+    found = model._search(features, target, training=True)
     history = np.concatenate([model.item_tables[0].table.numpy()[columns["item_id_pos"]],
                               model.item_tables[1].table.numpy()[columns["cat_id_pos"]]], axis=-1)[:, :8]  # fmt: skip
     for row in np.flatnonzero(mask.numpy().any(axis=1)):

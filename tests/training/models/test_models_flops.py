@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import settings_of, spec_of
-from training.flops import inference_flops_per_row, matrix_product_peak, training_flops_per_row
+from training.flops import inference_flops_per_row, matrix_product_peak, ranking_flops, training_flops_per_row
 from training.models import build_model
 from training.settings import ModelSettings
 
@@ -42,6 +42,15 @@ def test_the_count_does_not_depend_on_how_it_is_computed() -> None:
     for kind in EXPECTED:
         models = [build_model(spec_of(), settings_of(kind), native=native) for native in (False, True)]
         assert models[0].multiply_adds(True) == models[1].multiply_adds(True)
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_candidates_of_a_user_share_the_extractor_and_all_projections_of_its_states(kind: str) -> None:
+    user = 0 if kind == "din" else S * (3 * H * (D + H) + 3 * H * H + H * 7)
+    model = build_model(spec_of(), settings_of(kind))
+    assert model.user_multiply_adds() == user
+    assert ranking_flops(model, 5) == 2 * (user + 5 * (EXPECTED[kind][0] - user))
+    assert ranking_flops(model, 1) == inference_flops_per_row(model)
 
 
 def test_hard_search_has_no_first_stage() -> None:
