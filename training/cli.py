@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.affinity import bind_process
-from training.allocator import limit_arenas
+from training.allocator import keep_memory_for_steps
 from training.settings import Settings, read_recipe
 from training.settings_checks import unused_options
 from training.settings_cli import given, settings_options
@@ -41,7 +41,7 @@ def train(recipe: Path | None, **flags: Any) -> None:
       recserve train --dataset_dir data/tfrecord --mode inference --benchmark --global_batch_size 4096
     """
     settings = Settings.from_flat({**(read_recipe(recipe) if recipe else {}), **given(flags)}, str(recipe or "flags"))
-    limit_arenas()
+    keep_memory_for_steps()
     cpus = bind_process(settings.run.affinity)  # before TensorFlow is loaded: it counts the CPUs it may use
     from training.distributed import start_workers
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other
 # many threads that allocate at the same time; malloc_info lists a <heap> for each arena
 PROGRAM = """
 import ctypes, os, sys, threading
-from training.allocator import limit_arenas
-limit_arenas()
+from training.allocator import keep_memory_for_steps
+keep_memory_for_steps()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 start, end = threading.Barrier(12), threading.Barrier(12)

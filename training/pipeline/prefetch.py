@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-LIMIT_BYTES = 32_000_000
+LIMIT_BYTES = 16_000_000
 
 
 def prefetched(
