@@ -14,7 +14,7 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help env kernels horovod tools backend demo test lint unit bench-training bench-accuracy clean
+.PHONY: help env kernels horovod tools backend demo test lint unit bench-training bench-accuracy bench-serving clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -79,6 +79,10 @@ bench-accuracy: env kernels ## AUC over seeds; DATA= SEEDS= EPOCHS= MODELS= SHOR
 		$(call flag,EPOCHS,epochs) $(call flag,MODELS,models) $(call flag,SHORTEST,shortest) \
 		$(call flag,PREFIXES,prefixes) $(call flag,BATCH,batch) $(if $(filter 1 yes true,$(AMP)),--amp) \
 		$(call flag,TRAIN,train_options) $(call flag,PREPROCESS,preprocess_options)
+
+bench-serving: env kernels tools backend ## our backend, the Python backend, no server; BATCHES= CONCURRENCY= REQUESTS= ROUNDS= CANDIDATES=
+	@$(BIN)/python -m tests.benchmarks.bench_serving $(call flag,BATCHES,batches) $(call flag,CONCURRENCY,concurrency) \
+		$(call flag,REQUESTS,requests) $(call flag,ROUNDS,rounds) $(call flag,CANDIDATES,candidates)
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .tools build .demo .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
