@@ -53,6 +53,7 @@ def test_runs_weighted_by_their_rows_are_the_mean_over_rows() -> None:
 def test_defect_3_auxiliary_loss_is_finite_at_extreme_logits(logit: float) -> None:
     """The reference's log(1 − p + …) is NaN from a logit of 14 on, and its mask does not remove it."""
     network = AuxiliaryNetwork(1, 1, (1,), False, "aux")
+    network.head.kernel.assign([[0.01]])
     network.head.bias.assign([logit])
     one, rows = tf.ones([1, 2, 1]), tf.constant([1])
     with tf.GradientTape() as tape:
