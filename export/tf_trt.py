@@ -16,7 +16,6 @@ import tensorflow as tf
 from export.errors import ExportError
 from export.signatures import SIGNATURE
 
-PRECISIONS = ("FP32", "FP16")
 LAST_TENSORFLOW = (2, 17)
 Arrays = dict[str, np.ndarray]
 

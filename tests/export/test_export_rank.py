@@ -17,18 +17,11 @@ from export import repository
 from export.errors import ExportError
 from export.parity import parity_inputs
 from recserve import cli
+from tests.export.command import export
 from training.checkpoint import open_checkpoint
 
 CANDIDATES = ("item_id_trgt", "cat_id_trgt")
 HISTORIES = ("item_id_pos", "cat_id_pos")
-
-
-def export(checkpoint: Path, models: Path, *options: str) -> str:
-    arguments = ["export", "--checkpoint", str(checkpoint), "--model_repository", str(models), *options]
-    result = CliRunner().invoke(cli, arguments)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

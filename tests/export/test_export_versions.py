@@ -9,27 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export import parity, repository
 from export.errors import ExportError
 from export.parity import parity_inputs
-from recserve import cli
+from tests.export.command import export
 from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
 from training.feature_spec import FeatureSpec
 
 SERVED = ["user_id", "item_id_trgt", "cat_id_trgt", "item_id_pos", "cat_id_pos"]
-
-
-def export(checkpoint: Path, models: Path, *options: str) -> str:
-    arguments = ["export", "--checkpoint", str(checkpoint), "--model_repository", str(models), *options]
-    result = CliRunner().invoke(cli, arguments)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
 
 
 def tree(folder: Path) -> dict[str, bytes]:

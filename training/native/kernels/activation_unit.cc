@@ -9,20 +9,11 @@
 #include "activation_unit_block.h"
 #include "blocks.h"
 #include "gemm.h"
-#include "register.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operation.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 template <typename T>
 class ActivationUnitOp : public OpKernel {
@@ -95,14 +86,10 @@ class ActivationUnitGradientOp : public OpKernel {
     ForEachShard(context, in.run_of_row, in.rows, shards, [&](int64_t begin, int64_t end, int64_t shard) {
       Backward(in, weights, scores_gradient, begin, end, to, &sums[shard]);
     });
-    const int64_t first = PaddedColumns(in.first), second = PaddedColumns(in.second);
-    for (const Sums& sum : sums) {
-      if (sum.head.empty()) continue;
-      AddColumns(sum.product, in.width, first, in.first, outputs[4]->flat<float>().data());
-      AddColumns(sum.hidden, in.first, second, in.second, outputs[5]->flat<float>().data());
-      AddColumns(sum.bias, 1, second, in.second, outputs[6]->flat<float>().data());
-      AddColumns(sum.head, 1, second, in.second, outputs[7]->flat<float>().data());
-    }
+    AddShards(sums, &Sums::product, in.width, in.first, outputs[4]->flat<float>().data());
+    AddShards(sums, &Sums::hidden, in.first, in.second, outputs[5]->flat<float>().data());
+    AddShards(sums, &Sums::bias, 1, in.second, outputs[6]->flat<float>().data());
+    AddShards(sums, &Sums::head, 1, in.second, outputs[7]->flat<float>().data());
   }
 
  private:
@@ -119,15 +106,6 @@ class ActivationUnitGradientOp : public OpKernel {
   struct Sums {
     std::vector<float> product, hidden, bias, head;
   };
-
-  static void AddColumns(const std::vector<float>& from, int64_t rows, int64_t stride, int64_t columns, float* to) {
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t i = 0; i < columns; ++i) to[row * columns + i] += from[row * stride + i];
-    }
-  }
-
-  template <typename To>
-  static void Accumulate(Floats values, To* to) { Store(Load(to) + values, to); }
 
   template <typename E>
   static void Backward(const ActivationUnitInputs<T>& in, const Weights<E>& weights, const float* scores_gradient, int64_t begin,

@@ -5,19 +5,11 @@
 
 #include "blocks.h"
 #include "gemm.h"
-#include "register.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operation.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
 
 // x [N, in], kernel [in, out] float, upstream [N, out] -> upstream·Wᵀ [N, in], xᵀ·upstream [in, out] and Σ upstream [out] float.
 template <typename T>
@@ -47,8 +39,8 @@ class AffineGradientOp : public OpKernel {
       Pass pass{x.flat<T>().data(), upstream.flat<T>().data(), x_gradient->flat<T>().data(), inputs, outputs, &sums[shard]};
       pass.Run(back, begin, end);
     });
-    Write(sums, &Sums::kernel, inputs, outputs, kernel_gradient->flat<float>().data());
-    Write(sums, &Sums::bias, 1, outputs, bias_gradient->flat<float>().data());
+    AddShards(sums, &Sums::kernel, inputs, outputs, kernel_gradient->flat<float>().data());
+    AddShards(sums, &Sums::bias, 1, outputs, bias_gradient->flat<float>().data());
   }
 
  private:
@@ -96,19 +88,6 @@ class AffineGradientOp : public OpKernel {
       for (; i < outputs; ++i) to[i] += static_cast<float>(from[i]);
     }
   };
-
-  // Adds the threads' sums in their order and takes the padding off.
-  static void Write(const std::vector<Sums>& sums, std::vector<float> Sums::*member, int64_t rows, int64_t columns, float* to) {
-    std::fill_n(to, rows * columns, 0.0f);
-    const int64_t stride = PaddedColumns(columns);
-    for (const Sums& sum : sums) {
-      const std::vector<float>& from = sum.*member;
-      if (from.empty()) continue;
-      for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t i = 0; i < columns; ++i) to[row * columns + i] += from[row * stride + i];
-      }
-    }
-  }
 };
 
 }  // namespace

@@ -6,19 +6,10 @@
 
 #include "auxiliary_network.h"
 #include "blocks.h"
-#include "register.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operation.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 constexpr int kVectors = 3;  // states, positive, negative
 constexpr int kWeights = 9;
@@ -104,16 +95,8 @@ class AuxiliaryLossOp : public OpKernel {
 
   // Adds the threads' sums in their order and takes the padding off.
   static void WriteSums(const AuxiliaryWeights<E>& w, const std::vector<AuxiliarySums<E>>& sums, Tensor* const* to) {
-    using Member = std::vector<float> AuxiliarySums<E>::*;
-    const auto write = [&](Tensor* gradient, Member member, int64_t rows, int64_t columns) {
-      float* values = gradient->template flat<float>().data();
-      std::fill_n(values, rows * columns, 0.0f);
-      for (const AuxiliarySums<E>& sum : sums) {
-        for (int64_t row = 0; row < rows; ++row) {
-          const float* from = (sum.*member).data() + row * PaddedColumns(columns);
-          for (int64_t i = 0; i < columns; ++i) values[row * columns + i] += from[i];
-        }
-      }
+    const auto write = [&](Tensor* gradient, std::vector<float> AuxiliarySums<E>::*member, int64_t rows, int64_t columns) {
+      AddShards(sums, member, rows, columns, gradient->template flat<float>().data());
     };
     using S = AuxiliarySums<E>;
     write(to[0], &S::state, w.state_width, w.first_units);

@@ -203,8 +203,6 @@ class AuxiliaryBlock {
     }
   }
 
-  static void Accumulate(Floats values, float* to) { Store(Load(to) + values, to); }
-
   static void Prelu(const float* x, const std::vector<float>& alpha, float* y) {
     for (int64_t i = 0; i < static_cast<int64_t>(alpha.size()); i += kLanes) {
       const Floats v = Load(x + i);

@@ -73,6 +73,19 @@ inline int64_t ShardsOf(tensorflow::OpKernelContext* context, int64_t rows) {
   return std::max<int64_t>(1, std::min(threads, rows / kBlockRows));
 }
 
+// to [rows, columns]: the shards' sums added in their order. Columns of a shard are padded; an empty one has no rows.
+template <typename Sums>
+void AddShards(const std::vector<Sums>& shards, std::vector<float> Sums::*member, int64_t rows, int64_t columns, float* to) {
+  std::fill_n(to, rows * columns, 0.0f);
+  const int64_t stride = PaddedColumns(columns);
+  for (const Sums& shard : shards) {
+    const std::vector<float>& from = shard.*member;
+    for (int64_t row = 0; row < rows && !from.empty(); ++row) {
+      for (int64_t i = 0; i < columns; ++i) to[row * columns + i] += from[row * stride + i];
+    }
+  }
+}
+
 // The left side of a product: `count` values of a row -> elements (k).
 inline void PackRow(const float* from, int64_t count, float* to) { std::memcpy(to, from, count * sizeof(float)); }
 

@@ -7,20 +7,11 @@
 
 #include "blocks.h"
 #include "gemm.h"
-#include "register.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operation.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 template <typename T>
 class GruOp : public OpKernel {

@@ -4,22 +4,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "operation.h"
 #include "row_slots.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/util/work_sharder.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpInputList;
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 // One table with its ids, and where its part of the item vector begins.
 struct Part {

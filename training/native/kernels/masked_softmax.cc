@@ -5,20 +5,12 @@
 #include <vector>
 
 #include "gemm.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operation.h"
 #include "tensorflow/core/util/work_sharder.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
 
 constexpr float kLowest = std::numeric_limits<float>::lowest();  // for real scores of −∞, which keep their share
 

@@ -3,22 +3,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "register.h"
+#include "operation.h"
 #include "row_slots.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/util/work_sharder.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
 
 // Applies `wide` to whole vectors of a row and `tail` to the rest of its columns.
 template <typename Wide, typename Tail>

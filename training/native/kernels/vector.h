@@ -56,6 +56,11 @@ inline void Store(Floats values, tensorflow::bfloat16* to) {
   std::memcpy(to, &halves, sizeof(halves));
 }
 
+template <typename T>
+inline void Accumulate(Floats values, T* to) {
+  Store(Load(to) + values, to);
+}
+
 inline Floats Splat(float value) { return Floats{} + value; }
 
 inline Floats Clamp(Floats x, float low, float high) {

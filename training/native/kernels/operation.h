@@ -1,7 +1,21 @@
-// Registers the kernels of an operation for its types.
+// What every file that registers operations needs: TensorFlow's names for kernels, and the registration for both types.
 #pragma once
 
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace recserve {
+
+using tensorflow::OpInputList;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+
+}  // namespace recserve
 
 // kernel: a class template of the type T, float or bfloat16.
 #define RECSERVE_REGISTER_CPU(name, kernel)                                                                      \
