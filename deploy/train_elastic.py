@@ -52,7 +52,8 @@ def _run(command: list[str], discover: str, hosts: list[str]) -> int | None:
                 if now and now != hosts:
                     _say(f"hosts: {', '.join(now)} instead of {', '.join(hosts)}; stopping for a restart")
                     run.send_signal(signal.SIGTERM)
-                    return 0 if run.wait() == 0 else None
+                    run.wait()
+                    return None  # whatever its code: horovodrun may end with 0 after a signal
         except KeyboardInterrupt:
             run.send_signal(signal.SIGTERM)
             run.wait()

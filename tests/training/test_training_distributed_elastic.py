@@ -19,6 +19,7 @@ from training.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "train_elastic.py"
+PATIENCE_S = 300
 
 
 def elastic(folder: Path, *command: str) -> list[str]:
@@ -43,11 +44,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), "PATH": path}
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+def waiter(run: subprocess.Popen[bytes], log: Path) -> Callable[[Callable[[], bool], str], None]:
+    """Waits for a condition while the run goes on; its log is in the failure."""
+
+    def wait_until(condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert run.poll() is None, f"ended with {run.returncode} before {what}\n{log.read_text()}"
+            assert time.monotonic() < end, f"not within {PATIENCE_S} s: {what}\n{log.read_text()}"
+            time.sleep(0.2)
+
+    return wait_until
 
 
 def saved(folder: Path) -> tuple[int, int]:
@@ -83,6 +90,7 @@ def test_training_goes_on_with_the_hosts_that_there_are(tiny_dataset: Path, tmp_
         log.open("w") as output,
         subprocess.Popen(command, stdout=output, stderr=output, env=environment(), cwd=ROOT) as run,
     ):
+        wait_until = waiter(run, log)
         try:
             wait_until(lambda: saved(tmp_path)[1] == 2, "a checkpoint of two processes")
             first, _ = saved(tmp_path)
