@@ -10,6 +10,7 @@ from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, glorot_uniform
 from training.layers.history import History, masked_softmax
 from training.layers.runs import RowSharing, every_row
+from training.native.history import NativeHistory
 
 
 class TargetAttention(tf.Module):
@@ -55,6 +56,19 @@ class TargetAttention(tf.Module):
         self.user_multiply_adds = steps * self.unit.user_multiply_adds if kind == "activation_unit" else 0
         self.bias = tf.Variable(tf.zeros([self.queries, steps]), name="position_bias") if position_bias else None
 
+    def attend(self, target: tf.Tensor, history: History, mask: tf.Tensor, runs: RowSharing) -> tf.Tensor:
+        """The history summed by the weights of its steps, [B, D']. Arguments as of `scores`."""
+        if self.kind == "dot" and isinstance(history, NativeHistory):
+            return self.attend_in_one_pass(target, history, mask)[0]
+        return self.join(history.pool(self.weights(self.scores(target, history, mask, runs=runs), mask)))
+
+    def attend_in_one_pass(
+        self, target: tf.Tensor, history: NativeHistory, mask: tf.Tensor, k: int = 0, relevance: bool = False
+    ) -> list[tf.Tensor]:
+        """Of the kind dot: the sums of NativeHistory.attend, each [B, D]."""
+        bias = self._newest_bias(int(mask.shape[1]))
+        return history.attend(target, None if bias is None else tf.squeeze(bias, axis=0), mask, k, relevance)
+
     def scores(
         self,
         target: tf.Tensor,
@@ -75,9 +89,12 @@ class TargetAttention(tf.Module):
             scores = tf.cast(self.unit(history.vectors, target, runs, mask), tf.float32)[:, tf.newaxis]
         else:
             scores = history.scores(self.query(target))
-        if self.bias is None:
-            return scores
-        return scores + self.bias[:, self.bias.shape[1] - tf.shape(scores)[2] :]
+        bias = self._newest_bias(tf.shape(scores)[2])
+        return scores if bias is None else scores + bias
+
+    def _newest_bias(self, steps: tf.Tensor | int) -> tf.Tensor | None:
+        """[Q, steps]: of the newest steps."""
+        return None if self.bias is None else self.bias[:, self.bias.shape[1] - steps :]
 
     def query(self, target: tf.Tensor) -> tf.Tensor:
         """target [B, D] -> queries [B, Q, D']."""

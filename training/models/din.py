@@ -30,8 +30,7 @@ class Model(BehaviourModel):
     def call(self, features: Features, training: bool) -> tf.Tensor:
         target, history, rows = self.target_items(features), self.history(features, ALL), self.rows(features)
         mask = self.real_steps(features, ALL)
-        weights = self.interest.weights(self.interest.scores(target, history, mask, runs=rows), mask)
-        attended = self.interest.join(history.pool(weights))
+        attended = self.interest.attend(target, history, mask, rows)
         logits = self.classifier(tf.concat([target, attended, self.users(features)], axis=1), training)
         return self.as_asked(logits, features)
 

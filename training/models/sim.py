@@ -21,6 +21,7 @@ from training.layers.time_intervals import TimeIntervals
 from training.models.base import Features, Loss
 from training.models.behaviour_model import binary_cross_entropy
 from training.models.short_interest import ShortHistoryModel, ShortInterest
+from training.native.history import NativeHistory
 from training.settings import ModelSettings
 
 
@@ -103,12 +104,16 @@ class Model(ShortHistoryModel):
         long = slice(self.long_steps)
         rows, mask = self.rows(features), self.real_steps(features, long)
         history = self._long_history(features, long)
+        if isinstance(history, NativeHistory) and self._compares_items_alone():
+            unit, k = self.search_unit, self.settings.k
+            attended, average, *pooled = unit.attend_in_one_pass(target, history, mask, k, relevance=training)
+            return _Search(pooled[0] if pooled else None, attended, average)
         relevance = products = None
         if self.settings.search == "hard":
             selected = same_category_mask(*self._categories(features, long), mask, self.settings.k)
         else:
             relevance = history.scores(self._search_query(target, history.width))  # [B, 1, L]
-            products = relevance if self.search_unit.kind == "dot" and not self.settings.search_projection else None
+            products = relevance if self._compares_items_alone() else None
             relevance = tf.squeeze(relevance, 1)
             selected = self._top_k(tf.stop_gradient(relevance), mask, rows)
         fits = self.search_unit.scores(target, history, mask, products, rows)  # [B, Q, L]
@@ -122,6 +127,11 @@ class Model(ShortHistoryModel):
             self.search_unit.join(attended),
             tf.squeeze(average, 1),
         )
+
+    def _compares_items_alone(self) -> bool:
+        """Search and search unit score by the same products, t·i_l."""
+        is_plain = self.settings.search == "soft" and not self.settings.search_projection
+        return is_plain and self.search_unit.kind == "dot"
 
     def _top_k(self, relevance: tf.Tensor, mask: tf.Tensor, rows: Candidates) -> tf.Tensor:
         if rows.are_single:

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from training.native import load_kernels
+from training.native.dot_attention import native_dot_attention
 
 
 class NativeHistory:
@@ -26,6 +27,13 @@ class NativeHistory:
         """[B, L, D]: gathered, for attentions that need every vector."""
         gathered = [tf.gather(t, i) for t, i in zip(self._tables, self._ids, strict=True)]
         return tf.cast(tf.concat(gathered, axis=-1), self._dtype)
+
+    def attend(
+        self, query: tf.Tensor, bias: tf.Tensor | None, mask: tf.Tensor, k: int = 0, relevance: bool = False
+    ) -> list[tf.Tensor]:
+        """See native_dot_attention. query [B, D] of any float dtype; each sum [B, D]."""
+        pooled = native_dot_attention(tf.cast(query, tf.float32), bias, mask, self._tables, self._ids, k, relevance)
+        return [tf.cast(p, self._dtype) for p in pooled]
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         scores = load_kernels().recserve_history_scores(

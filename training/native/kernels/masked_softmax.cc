@@ -1,18 +1,16 @@
 // Softmax over the steps that are real, and its gradient; see layers/history.py.
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "gemm.h"
 #include "operation.h"
+#include "step_weights.h"
 #include "tensorflow/core/util/work_sharder.h"
 #include "vector.h"
 
 namespace recserve {
 namespace {
-
-constexpr float kLowest = std::numeric_limits<float>::lowest();  // for real scores of −∞, which keep their share
 
 // scores [B, Q, L] float, mask [B, L] bool -> weights [B, Q, L]: 0 where the mask is false, all 0 if nothing is true.
 class MaskedSoftmaxOp : public OpKernel {
@@ -35,7 +33,7 @@ class MaskedSoftmaxOp : public OpKernel {
     auto* workers = context->device()->tensorflow_cpu_worker_threads();
     tensorflow::Shard(workers->num_threads, workers->workers, scores.dim_size(0) * queries, 4 * steps,
                       [&](int64_t begin, int64_t end) {
-                        std::vector<float> row(PaddedColumns(steps));
+                        std::vector<float> row(PaddedColumns(steps + 1));
                         for (int64_t n = begin; n < end; ++n) {
                           WriteRow(score + n * steps, real + n / queries * steps, steps, row.data(), out + n * steps);
                         }
@@ -43,19 +41,15 @@ class MaskedSoftmaxOp : public OpKernel {
   }
 
  private:
-  // NaN is not hidden: a row with one becomes NaN.
   static void WriteRow(const float* score, const bool* real, int64_t steps, float* row, float* out) {
-    float highest = kLowest;
-    for (int64_t i = 0; i < steps; ++i) highest = real[i] && score[i] > highest ? score[i] : highest;
-    for (int64_t i = 0; i < steps; ++i) row[i] = real[i] ? (score[i] < kLowest ? kLowest : score[i]) - highest : 0.0f;
-    for (int64_t i = 0; i < steps; i += kLanes) Store(Exp<float>(Load(row + i)), row + i);
-    float sum = 0.0f;
+    int64_t count = 0;
     for (int64_t i = 0; i < steps; ++i) {
-      row[i] = real[i] ? row[i] : 0.0f;
-      sum += row[i];
+      row[count] = score[i];
+      count += real[i];
     }
-    const float scale = sum == 0.0f ? 0.0f : 1.0f / sum;
-    for (int64_t i = 0; i < steps; ++i) out[i] = row[i] * scale;
+    Softmax(count, row);
+    int64_t taken = 0;
+    for (int64_t i = 0; i < steps; ++i) out[i] = real[i] ? row[taken++] : 0.0f;
   }
 };
 

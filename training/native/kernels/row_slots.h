@@ -53,9 +53,9 @@ class RowSlots {
   const std::vector<int32_t>& ids() const { return ids_; }
 
   // Slots' sums [slots(), width] -> those of `ids()` [count(), width].
-  void Compact(const std::vector<float>& sums, int64_t width, float* to) const {
+  void Compact(const float* sums, int64_t width, float* to) const {
     for (int64_t n = 0; n < count(); ++n) {
-      const float* from = sums.data() + (numbered_.empty() ? ids_[n] : n + 1) * width;
+      const float* from = sums + (numbered_.empty() ? ids_[n] : n + 1) * width;
       std::copy(from, from + width, to + n * width);
     }
   }
@@ -105,7 +105,7 @@ void SumByRow(tensorflow::OpKernelContext* context, const int32_t* ids, int64_t 
   std::vector<float> buffer(slots.slots() * width);
   AddInParallel(context, count / std::max<int64_t>(group, 1), slots.slots() * width, buffer.data(),
                 [&](int64_t begin, int64_t end, float* to) { add(begin, end, slots, to); });
-  slots.Compact(buffer, width, sums->flat<float>().data());
+  slots.Compact(buffer.data(), width, sums->flat<float>().data());
 }
 
 }  // namespace recserve

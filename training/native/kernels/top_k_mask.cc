@@ -1,10 +1,10 @@
 // Which k steps of each row have the highest scores, as a mask.
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "operation.h"
+#include "step_weights.h"
 #include "tensorflow/core/util/work_sharder.h"
 
 namespace recserve {
@@ -30,29 +30,25 @@ class TopKMaskOp : public OpKernel {
     auto* workers = context->device()->tensorflow_cpu_worker_threads();
     tensorflow::Shard(workers->num_threads, workers->workers, scores.dim_size(0), 20 * steps,
                       [&](int64_t begin, int64_t end) {
-                        std::vector<int32_t> order;
+                        std::vector<float> scratch(2 * steps);
+                        std::vector<int32_t> at(steps);
                         for (int64_t row = begin; row < end; ++row) {
-                          SelectRow(score + row * steps, real + row * steps, steps, &order, out + row * steps);
+                          SelectRow(score + row * steps, real + row * steps, steps, scratch.data(), at.data(), out + row * steps);
                         }
                       });
   }
 
  private:
-  // Of equal scores the earlier step wins, as in tf.math.top_k.
-  void SelectRow(const float* score, const bool* real, int64_t steps, std::vector<int32_t>* order, bool* out) const {
-    order->clear();
+  void SelectRow(const float* score, const bool* real, int64_t steps, float* scratch, int32_t* at, bool* out) const {
+    int64_t count = 0;
     for (int64_t step = 0; step < steps; ++step) {
-      if (real[step]) order->push_back(static_cast<int32_t>(step));
+      if (!real[step]) continue;
+      scratch[count] = score[step];
+      at[count++] = static_cast<int32_t>(step);
     }
-    if (static_cast<int64_t>(order->size()) <= k_) {
-      std::copy(real, real + steps, out);
-      return;
-    }
-    std::nth_element(order->begin(), order->begin() + k_, order->end(), [score](int32_t a, int32_t b) {
-      return score[a] > score[b] || (score[a] == score[b] && a < b);
-    });
+    const int64_t chosen = SelectHighest(count, k_, scratch, scratch + steps, at);
     std::fill(out, out + steps, false);
-    for (int64_t n = 0; n < k_; ++n) out[(*order)[n]] = true;
+    for (int64_t n = 0; n < chosen; ++n) out[at[n]] = true;
   }
 
   int64_t k_;

@@ -1,0 +1,127 @@
+"""Attention by inner products in one pass against the same from plain layers: sums and all gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
+from training.layers.history import GatheredHistory, masked_softmax, mean_weights
+from training.layers.selection import top_k_mask
+from training.native.history import NativeHistory
+
+WIDTHS = [(16, 16), (4, 20), (20, 16, 3), (1,)]
+KINDS = [(0, False), (0, True), (3, False), (3, True), (1, True), (99, True)]
+
+
+def plain_sums(
+    history: GatheredHistory, query: tf.Tensor, bias: tf.Tensor | None, mask: tf.Tensor, k: int, relevance: bool
+) -> tf.Tensor:
+    """[B, Q, D], from the layers that have no kernels."""
+    scores = history.scores(query[:, tf.newaxis])
+    selected = top_k_mask(tf.stop_gradient(scores[:, 0]), mask, k) if k else mask
+    weights = [masked_softmax(scores if bias is None else scores + bias, selected)]
+    if k:
+        weights.append(mean_weights(selected)[:, tf.newaxis])
+    if relevance:
+        weights.append(masked_softmax(scores, mask))
+    return history.pool(tf.concat(weights, axis=1))
+
+
+def both(
+    k: int, relevance: bool, rows: int = 70, widths: tuple[int, ...] = (16, 16), steps: int = 7, padding: float = 0.4,
+    cardinality: int = 9, biased: bool = True, dtype: tf.DType = tf.float32,
+) -> tuple[Arrays, Arrays]:  # fmt: skip
+    """(kernel, plain): the sums, and the gradients of query, bias and tables."""
+    rng = np.random.default_rng(rows + 7 * steps + sum(widths) + k)
+    tables = [tf.Variable(rng.standard_normal((cardinality + 1, w)), dtype=tf.float32, name="table") for w in widths]
+    for table in tables:
+        table[0].assign(tf.zeros([table.shape[1]]))
+    real = rng.random((rows, steps)) >= padding
+    ids = [tf.constant(rng.integers(1, cardinality + 1, (rows, steps)) * real, tf.int32) for _ in widths]
+    if len(ids) > 1:  # an item of an unknown category is still an item
+        ids[1] *= tf.constant(rng.random((rows, steps)) < 0.9, tf.int32)
+    inputs = {"query": tf.constant(rng.standard_normal((rows, sum(widths))), tf.float32)}
+    if biased:
+        inputs["bias"] = tf.constant(rng.standard_normal(steps), tf.float32)
+
+    def kernel(query: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+        history = NativeHistory(tables, ids, dtype)
+        sums = history.attend(tf.cast(query, dtype), bias, tf.constant(real), k, relevance)
+        return tf.cast(tf.stack(sums, axis=1), tf.float32)
+
+    def plain(query: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+        vectors = tf.concat([tf.gather(t, i) for t, i in zip(tables, ids, strict=True)], axis=-1)
+        query = tf.cast(tf.cast(query, dtype), tf.float32)
+        return plain_sums(GatheredHistory(vectors), query, bias, tf.constant(real), k, relevance)
+
+    got, expected = (output_and_gradients(f, inputs, tables) for f in (kernel, plain))
+    return tuple({n: a[1:] if "table" in n else a for n, a in arrays.items()} for arrays in (got, expected))
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize(("k", "relevance"), KINDS)
+def test_sums_and_gradients_are_those_of_plain_layers(k: int, relevance: bool, widths: tuple[int, ...]) -> None:
+    assert_near(*both(k, relevance, widths=widths), relative=1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 63, 65])
+def test_any_number_of_rows(rows: int) -> None:
+    assert_near(*both(3, True, rows=rows), relative=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 16, 17, 90])
+def test_any_number_of_steps(steps: int) -> None:
+    assert_near(*both(5, True, steps=steps, cardinality=50), relative=2e-5)
+
+
+def test_without_a_bias() -> None:
+    assert_near(*both(3, True, biased=False), relative=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0.0, 1.0])
+def test_no_padding_and_nothing_but_padding(padding: float) -> None:
+    native, plain = both(3, True, padding=padding)
+    assert_near(native, plain, relative=1e-5)
+    assert native["output"].any() == (padding < 1)
+
+
+def test_tables_larger_than_the_batch() -> None:
+    assert_near(*both(3, True, rows=3, cardinality=5000), relative=1e-5)
+
+
+def test_bfloat16_rounds_the_query_and_the_sums_only() -> None:
+    assert_near(*both(3, True, dtype=tf.bfloat16), relative=0.01)
+
+
+def test_twice_the_same_bits() -> None:
+    assert_same_bits(both(3, True, rows=300)[0], both(3, True, rows=300)[0])
+
+
+def test_of_equal_scores_the_earlier_steps_are_selected() -> None:
+    table = tf.constant([[0.0], [1.0], [2.0]])
+    history = NativeHistory([tf.Variable(table)], [tf.constant([[1, 2, 1, 1, 0]])], tf.float32)
+    mask = tf.constant([[True, True, True, True, False]])
+    bias = tf.constant([10.0, 0.0, 0.0, 0.0, 0.0])  # tells the first of the equal steps in the sum
+    _, average = history.attend(tf.constant([[1.0]]), bias, mask, k=2)
+    np.testing.assert_allclose(average, [[1.5]])
+    attended, _ = history.attend(tf.constant([[1.0]]), bias, mask, k=2)
+    share = np.exp(2 - 11) / (1 + np.exp(2 - 11))  # logits 1 + 10 and 2 + 0
+    np.testing.assert_allclose(attended, [[1 + share]], rtol=1e-5)
+
+
+def test_nan_comes_out_as_nan() -> None:
+    history = NativeHistory([tf.Variable([[0.0], [1.0], [np.nan]])], [tf.constant([[1, 2, 1, 1]])], tf.float32)
+    sums = history.attend(tf.constant([[1.0]]), None, tf.ones([1, 4], tf.bool), k=2, relevance=True)
+    assert all(np.isnan(s.numpy()).all() for s in (sums[0], sums[2]))
+
+
+@pytest.mark.parametrize("name", ["query", "bias", "mask", "ids"])
+def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
+    inputs = {"query": tf.ones([2, 4]), "bias": tf.ones([3]), "mask": tf.ones([2, 3], tf.bool)}
+    ids = tf.ones([2, 3], tf.int32)
+    inputs.update({name: tf.ones([5, 5], tf.bool if name == "mask" else tf.float32)} if name != "ids" else {})
+    history = NativeHistory([tf.Variable(tf.ones([3, 4]))], [7 * ids if name == "ids" else ids], tf.float32)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        history.attend(**inputs)
