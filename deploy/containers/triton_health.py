@@ -1,0 +1,90 @@
+"""Health check of the Triton images: every loaded model must really score one row of zeros.
+
+"Ready" alone proves nothing: Triton says it of a model whose backend fails on every request. Standard library only,
+over HTTP on the container's own loopback. Exit code 0 is healthy; 1 is not, and one line says why.
+
+No model is not healthy: the server has nothing to answer with. It is what a container on an empty volume reports until
+the first version is published, which the health check's start period covers.
+
+Environment:
+    RECSERVE_HEALTH_MODELS  names, separated by blanks: these must score. Default: all that are loaded, at least one.
+    RECSERVE_HEALTH_URL     default http://127.0.0.1:8000
+    RECSERVE_HEALTH_TIMEOUT_S  seconds for one answer, default 5
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+URL = os.environ.get("RECSERVE_HEALTH_URL", "http://127.0.0.1:8000").rstrip("/")
+TIMEOUT_S = float(os.environ.get("RECSERVE_HEALTH_TIMEOUT_S", "5"))
+ITEM_BYTES = {"BOOL": 1, "INT8": 1, "UINT8": 1, "INT16": 2, "UINT16": 2, "FP16": 2, "BF16": 2, "INT64": 8, "UINT64": 8,
+              "FP64": 8}  # fmt: skip  # the others, INT32, UINT32, FP32 and the length of a BYTES item, have 4
+
+
+class Unhealthy(Exception):
+    """Why the server is not healthy, in one line."""
+
+
+def main() -> int:
+    try:
+        models = os.environ.get("RECSERVE_HEALTH_MODELS", "").split() or loaded_models()
+        if not models:
+            raise Unhealthy("no model is loaded yet")
+        for model in models:
+            score_zeros(model)
+    except Unhealthy as reason:
+        print(f"unhealthy: {reason}")
+        return 1
+    print(f"healthy: {', '.join(models)} scored")
+    return 0
+
+
+def loaded_models() -> list[str]:
+    index = json.loads(call("v2/repository/index", b"{}"))
+    return sorted({entry["name"] for entry in index if entry.get("state") == "READY"})
+
+
+def score_zeros(model: str) -> None:
+    """One request of one row, zero everywhere: zero bytes are 0, false or an empty string in every data type."""
+    inputs, payload = [], b""
+    for tensor in json.loads(call(f"v2/models/{model}"))["inputs"]:
+        shape = [1 if size < 0 else size for size in map(int, tensor["shape"])]
+        size = math.prod(shape) * ITEM_BYTES.get(tensor["datatype"], 4)
+        parameters = {"binary_data_size": size}
+        inputs.append({**tensor, "shape": shape, "parameters": parameters})
+        payload += bytes(size)
+    header = json.dumps({"inputs": inputs}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"}
+    answer = json.loads(call(f"v2/models/{model}/infer", header + payload, headers))
+    outputs = answer.get("outputs") or [{"name": "its outputs", "data": []}]
+    for output in outputs:
+        check_output(model, output)
+
+
+def check_output(model: str, output: dict[str, Any]) -> None:
+    if not output["data"]:
+        raise Unhealthy(f"{model} answered without values in {output['name']}")
+    if not all(math.isfinite(value) for value in output["data"] if isinstance(value, float)):
+        raise Unhealthy(f"{model} answered values in {output['name']} that are not finite")
+
+
+def call(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+    request = urllib.request.Request(f"{URL}/{path}", body, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        raise Unhealthy(f"{path} was answered with {error.code}: {error.read().decode(errors='replace')}") from error
+    except (OSError, ValueError) as error:
+        raise Unhealthy(f"{URL}/{path} does not answer: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
