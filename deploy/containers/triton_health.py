@@ -7,22 +7,22 @@ No model is not healthy: the server has nothing to answer with. It is what a con
 the first version is published, which the health check's start period covers.
 
 Environment:
-    RECSERVE_HEALTH_MODELS  names, separated by blanks: these must score. Default: all that are loaded, at least one.
-    RECSERVE_HEALTH_URL     default http://127.0.0.1:8000
+    RECSERVE_HEALTH_MODELS     names, separated by blanks: these must score. Default: all that are loaded, at least one.
+    RECSERVE_HTTP_PORT         default 8000
     RECSERVE_HEALTH_TIMEOUT_S  seconds for one answer, default 5
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import math
 import os
 import sys
-import urllib.error
-import urllib.request
 from typing import Any
 
-URL = os.environ.get("RECSERVE_HEALTH_URL", "http://127.0.0.1:8000").rstrip("/")
+PORT = int(os.environ.get("RECSERVE_HTTP_PORT", "8000"))
 TIMEOUT_S = float(os.environ.get("RECSERVE_HEALTH_TIMEOUT_S", "5"))
 ITEM_BYTES = {"BOOL": 1, "INT8": 1, "UINT8": 1, "INT16": 2, "UINT16": 2, "FP16": 2, "BF16": 2, "INT64": 8, "UINT64": 8,
               "FP64": 8}  # fmt: skip  # the others, INT32, UINT32, FP32 and the length of a BYTES item, have 4
@@ -76,14 +76,18 @@ def check_output(model: str, output: dict[str, Any]) -> None:
 
 
 def call(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
-    request = urllib.request.Request(f"{URL}/{path}", body, headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        raise Unhealthy(f"{path} was answered with {error.code}: {error.read().decode(errors='replace')}") from error
-    except (OSError, ValueError) as error:
-        raise Unhealthy(f"{URL}/{path} does not answer: {error}") from error
+    """The body of a good answer: POST if there is something to send, else GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET" if body is None else "POST", f"/{path}", body, headers or {})
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unhealthy(f"port {PORT} does not answer /{path}: {error!r}") from error
+    if answer.status != http.client.OK:
+        raise Unhealthy(f"/{path} was answered with {answer.status}: {content.decode(errors='replace').strip()}")
+    return content
 
 
 if __name__ == "__main__":
