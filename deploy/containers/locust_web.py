@@ -1,5 +1,6 @@
-"""locust with its web page, on the version that the server serves now: `python locust_web.py <gRPC address> <model>
-<model repository> [locust's own arguments]`. The page's port is 8089.
+"""locust with its web page, on port 8089, for the newest version in the repository:
+
+python locust_web.py <gRPC address> <model> <model repository> [locust's own arguments]
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import sys
 from pathlib import Path
 
 import perf
-from perf.served import find_served
 
 
 def main() -> None:
     url, model, repository, *more = sys.argv[1:]
-    served = find_served(url, model, "", Path(repository))
+    versions = [int(path.parent.name) for path in Path(repository, model).glob("[0-9]*/feature_spec.yaml")]
+    if not versions:
+        sys.exit(f"{repository}/{model} has no version with a feature_spec.yaml; wait until one is published")
+    specification = Path(repository, model, str(max(versions)), "feature_spec.yaml")
     locustfile = Path(perf.__file__).with_name("locustfile.py")
     command = ["locust", "-f", str(locustfile), "--host", url, "--model", model]
-    command += ["--feature_spec", str(served.spec_file), *more]
+    command += ["--feature_spec", str(specification), *more]
     os.execvp(command[0], command)  # noqa: S606 - the same process, so that signals reach locust
 
 
