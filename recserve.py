@@ -21,6 +21,8 @@ COMMANDS = {
     "stop": ("serving.cli", "stop", "Stop a server that was started with serve --detach."),
     "score": ("client.cli", "score", "Score rows of a dataset over gRPC."),
     "rank": ("client.rank_cli", "rank", "Rank many candidates for each user over gRPC."),
+    "sidecar": ("deploy.sidecar.cli", "sidecar", "Train on each new dataset and publish what is not worse."),
+    "versions": ("deploy.versions_cli", "versions", "List, publish, roll back and prune versions by hand."),
     "sweep": ("perf.cli", "sweep", "Measure throughput and latency; table, CSV and HTML report."),
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from export.author import author
 from export.parity import Parity, check_parity, parity_inputs
 from export.precision import PrecisionLoss, precision_loss
 from export.repository import Folders, publish, share_files
@@ -116,7 +117,9 @@ def _manifest(
     return {
         "model": name,
         "version": version,
+        "created_by": author(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "checkpoint": str(checkpoint.folder.resolve()),
         "settings": checkpoint.settings.to_flat(),
         "rows": metrics.pop("rows", {}),
         "metrics": metrics,

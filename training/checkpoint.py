@@ -76,16 +76,7 @@ class Checkpoint:
 
     def check_fits(self, spec: FeatureSpec, settings: Settings) -> None:
         """Raises CheckpointError naming each feature and model parameter in which a run differs from it."""
-        differences = [
-            f"feature {name}: checkpoint has {_shape_of(self.spec, name)}, this run has {_shape_of(spec, name)}"
-            for name in {**self.spec.features, **spec.features}
-            if _shape_of(self.spec, name) != _shape_of(spec, name)
-        ]
-        differences += [
-            f"channel {name}: checkpoint has {_channel_of(self.spec, name)}, this run has {_channel_of(spec, name)}"
-            for name in {**self.spec.channels, **spec.channels}
-            if _channel_of(self.spec, name) != _channel_of(spec, name)
-        ]
+        differences = self.spec.differences(spec, "checkpoint", "this run")
         ours, theirs = asdict(self.settings.model), asdict(settings.model)
         differences += [
             f"{name}: checkpoint has {ours[name]}, this run {theirs[name]}"
@@ -218,12 +209,3 @@ def _nothing_in(path: Path) -> CheckpointError:
 
 def _tracked(step: TrainStep) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(model=step.model, optimizer=step.optimizer, loss_scale=step.loss_scale)
-
-
-def _shape_of(spec: FeatureSpec, name: str) -> str:
-    feature = spec.features.get(name)
-    return "nothing" if feature is None else f"cardinality {feature.cardinality}, dimensions {list(feature.dimensions)}"
-
-
-def _channel_of(spec: FeatureSpec, name: str) -> str:
-    return ", ".join(spec.channels.get(name, ())) or "nothing"

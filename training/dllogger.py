@@ -25,15 +25,17 @@ class DLLogger:
     `step` is [epoch, step], [epoch] or [].
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Raises LogError if the file cannot be made."""
+    def __init__(self, path: Path | None, append: bool = False) -> None:
+        """append: go on in a file that is there. Raises LogError if the file cannot be made."""
         self._start = time.time()
         self._file: io.FileIO | None = None
         self._path = path
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = io.FileIO(path, "w")  # unbuffered: a full disk must not fail again when it is closed
+                self._file = io.FileIO(
+                    path, "a" if append else "w"
+                )  # unbuffered: a full disk must not fail again when it is closed
             except OSError as error:
                 raise self._explained(error) from error
 
@@ -45,7 +47,7 @@ class DLLogger:
         """Unit, format and the like of a metric."""
         self._write("METADATA", time.time(), metric=metric, metadata=facts)
 
-    def log(self, step: tuple[int, ...], data: Mapping[str, float | None], at: float | None = None) -> None:
+    def log(self, step: tuple[int, ...], data: Mapping[str, Any], at: float | None = None) -> None:
         """at: seconds since 1970 at which it happened, if it is written later."""
         self._write("LOG", time.time() if at is None else at, step=list(step), data=dict(data))
 

@@ -140,6 +140,29 @@ class FeatureSpec:
             )
         return self.sources[name]
 
+    def differences(self, other: FeatureSpec, ours: str = "this", theirs: str = "the other") -> list[str]:
+        """What keeps a model of this specification from being used with the other: features and channels that differ.
+
+        ours, theirs: what the sentences call the two.
+        """
+        found = [
+            f"feature {name}: {ours} has {self._form_of(name)}, {theirs} has {other._form_of(name)}"
+            for name in {**self.features, **other.features}
+            if self._form_of(name) != other._form_of(name)
+        ]
+        return found + [
+            f"channel {name}: {ours} has {self._members_of(name)}, {theirs} has {other._members_of(name)}"
+            for name in {**self.channels, **other.channels}
+            if self._members_of(name) != other._members_of(name)
+        ]
+
+    def _form_of(self, name: str) -> str:
+        f = self.features.get(name)
+        return "nothing" if f is None else f"cardinality {f.cardinality}, dimensions {list(f.dimensions)}"
+
+    def _members_of(self, channel: str) -> str:
+        return ", ".join(self.channels.get(channel, ())) or "nothing"
+
     def to_dict(self) -> dict[str, Any]:
         """The four sections as plain data; files relative to base_dir."""
         return {

@@ -1,0 +1,54 @@
+"""Errors of publishing that a user can solve. `kind`: one word for metrics and the log."""
+
+from __future__ import annotations
+
+
+class DeployError(Exception):
+    """Base of this room's errors. `user_facing`: the command line shows it without a traceback."""
+
+    user_facing = True
+    kind = "error"
+
+
+class SettingError(DeployError):
+    """An option that does not fit, or a folder that cannot be used."""
+
+    kind = "setting"
+
+
+class ServerDown(DeployError):
+    """Nobody answers, or too late. Says nothing about a version: worth a retry."""
+
+    kind = "server_down"
+
+
+class LoadRefused(DeployError):
+    """Triton does not load a version. The one before goes on serving."""
+
+    kind = "load_refused"
+
+
+class VerificationFailed(DeployError):
+    """A loaded version does not give the scores that it should give."""
+
+    kind = "verification_failed"
+
+
+class StageFailed(DeployError):
+    """Training, evaluation or export ended with an error."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = f"{stage}_failed"
+
+
+class DatasetRefused(DeployError):
+    """A dataset that cannot be used as it is."""
+
+    kind = "dataset_refused"
+
+
+class PublishFailed(DeployError):
+    """The files of a version could not be written; nothing partial is left."""
+
+    kind = "publish_failed"

@@ -1,0 +1,101 @@
+"""Triton's model repository API over gRPC: load, unload, what is loaded. It needs explicit model control."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from deploy.connection import Connection
+from deploy.errors import LoadRefused, ServerDown, SettingError
+
+DOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+NOT_EXPLICIT = "explicit model load / unload is not allowed"
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """state: READY, LOADING, UNLOADING, UNAVAILABLE. reason: Triton's, empty where there is none."""
+
+    state: str
+    reason: str
+
+
+class ServerAdmin:
+    """One server. Every call raises ServerDown if nobody answers in time.
+
+    timeout_s: for questions. load_timeout_s: for loading a model, its warm-up included.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float = 10.0, load_timeout_s: float = 600.0) -> None:
+        import tritonclient.grpc as triton
+
+        self._url, self._headers = connection.url, dict(connection.headers)
+        self._timeout_s, self._load_timeout_s = timeout_s, load_timeout_s
+        self._client = triton.InferenceServerClient(
+            connection.url, ssl=connection.ssl, root_certificates=connection.root_certificates,
+            private_key=connection.private_key, certificate_chain=connection.certificate_chain,
+        )  # fmt: skip
+
+    def is_up(self) -> bool:
+        """Whether it answers and has loaded what it loads at its start."""
+        try:
+            with self._errors_mapped():
+                return bool(self._client.is_server_live(headers=self._headers, client_timeout=self._timeout_s))
+        except ServerDown:
+            return False
+
+    def load(self, model: str) -> None:
+        """Loads what the model's config.pbtxt says, then unloads the rest; the old version serves until then.
+
+        Raises LoadRefused with Triton's message; then the old version goes on serving.
+        """
+        with self._errors_mapped(f"model {model}: Triton does not load it: "):
+            self._client.load_model(model, headers=self._headers, client_timeout=self._load_timeout_s)
+
+    def unload(self, model: str) -> None:
+        """Does nothing to a model that is not loaded."""
+        with self._errors_mapped(f"model {model}: Triton does not unload it: "):
+            self._client.unload_model(model, headers=self._headers, client_timeout=self._timeout_s)
+
+    def states(self, model: str) -> dict[int, VersionState]:
+        """{version: its state} of the versions that Triton has heard of."""
+        with self._errors_mapped():
+            index = self._client.get_model_repository_index(headers=self._headers, client_timeout=self._timeout_s)
+        return {int(m.version): VersionState(m.state, m.reason) for m in index.models if m.name == model and m.version}
+
+    def ready_versions(self, model: str) -> list[int]:
+        """Those that answer requests, oldest first."""
+        return sorted(version for version, found in self.states(model).items() if found.state == "READY")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _errors_mapped(self, refusal: str = "") -> Iterator[None]:
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            yield
+        except InferenceServerException as error:
+            raise self._mapped(error, refusal) from error
+
+    def _mapped(self, error: Any, refusal: str) -> Exception:
+        status = str(error.status() or "").removeprefix("StatusCode.")
+        message = str(error.message()).strip()
+        if NOT_EXPLICIT in message:
+            return SettingError(
+                f"server {self._url}: it does not load models on request; start it with "
+                "`recserve serve --model_control_mode explicit` (--model-control-mode=explicit of tritonserver)."
+            )
+        if status in DOWN or not refusal:
+            return ServerDown(f"server {self._url}: {status or 'no status'}: {message}. Is it up?")
+        return LoadRefused(f"{refusal}{status}: {message}")
