@@ -37,7 +37,7 @@ class Candidate:
             try:
                 self._place()
             except (OSError, shutil.Error) as error:
-                raise PublishFailed(f"{self._repository}: the candidate could not be written: {error}") from error
+                raise PublishFailed(f"{self._repository}: the candidate", error) from error
             for name in reversed(list(exported.folders)):
                 self._admin.load(name + SUFFIX)
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 
 class DeployError(Exception):
     """Base of this room's errors. `user_facing`: the command line shows it without a traceback."""
@@ -52,3 +54,8 @@ class PublishFailed(DeployError):
     """The files of a version could not be written; nothing partial is left."""
 
     kind = "publish_failed"
+
+    def __init__(self, what: str, error: Exception) -> None:
+        copies = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+        reason = copies[0][2] if isinstance(copies, list) and copies else error  # of many files: the first one's
+        super().__init__(f"{what} could not be written: {reason}. Free space and publish again; nothing was left.")

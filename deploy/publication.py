@@ -137,7 +137,8 @@ class Publisher:
         for name in names:
             (self.repository / name / CONFIG).unlink(missing_ok=True)
             with contextlib.suppress(ServerDown):  # when it comes back there is nothing to load
-                self._admin.unload(name)
+                if self._admin.states(name):
+                    self._admin.unload(name)
 
     def ensure_serving(self) -> bool:
         """Loads the live version where the server does not serve it, as after a restart. True if it had to."""
@@ -160,7 +161,7 @@ class Publisher:
             remove_unfinished(self.repository, self._all_names())
             for name in self._all_names():
                 folder = self.repository / name
-                if not versions(folder) and not rejected_versions(folder):
+                if folder.is_dir() and not versions(folder) and not rejected_versions(folder):
                     shutil.rmtree(folder)  # Triton would refuse to start with a model without versions
 
     def _flip(self, version: int, previous: int | None) -> Verified:
@@ -190,7 +191,7 @@ class Publisher:
                 lambda folders, version: exported.copy_into(folders, version, published),
             )
         except (OSError, shutil.Error, ExportError) as error:
-            raise PublishFailed(f"{self.repository}: the version could not be written: {error}") from error
+            raise PublishFailed(f"{self.repository}: the version", error) from error
 
     def _check_rank(self, exported: Exported, previous: int | None) -> None:
         if previous is not None and exported.rank_name is None and len(self.names(previous)) > 1:
@@ -212,4 +213,4 @@ class Publisher:
         return versions(self.repository / self.name)
 
     def _all_names(self) -> list[str]:
-        return [n for n in (self.name, self.name + RANK) if (self.repository / n).is_dir()]
+        return [self.name, self.name + RANK]

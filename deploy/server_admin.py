@@ -40,12 +40,17 @@ class ServerAdmin:
         )  # fmt: skip
 
     def is_up(self) -> bool:
-        """Whether it answers and has loaded what it loads at its start."""
+        """Whether it answers."""
         try:
             with self._errors_mapped():
                 return bool(self._client.is_server_live(headers=self._headers, client_timeout=self._timeout_s))
         except ServerDown:
             return False
+
+    def is_ready(self) -> bool:
+        """Whether every model that was asked for is loaded, which is what probes ask for."""
+        with self._errors_mapped():
+            return bool(self._client.is_server_ready(headers=self._headers, client_timeout=self._timeout_s))
 
     def load(self, model: str) -> None:
         """Loads what the model's config.pbtxt says, then unloads the rest; the old version serves until then.

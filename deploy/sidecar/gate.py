@@ -26,7 +26,8 @@ def judge(metric: str, value: float, baseline: float | None, max_drop: float, co
     if baseline is None:
         return Verdict(True, f"test {metric} {value:.6f}; there is no version to compare with")
     drop = value - baseline if metric in LOWER_IS_BETTER else baseline - value
-    figures = f"test {metric} {value:.6f}, live {baseline:.6f} ({compared_with}), worse by {drop:.6f}"
+    change = f"{'worse' if drop > 0 else 'better'} by {abs(drop):.6f}"
+    figures = f"test {metric} {value:.6f}, live {baseline:.6f} ({compared_with}), {change}"
     if drop > max_drop:
         return Verdict(False, f"{figures}; expected at most {max_drop:g}")
     return Verdict(True, f"{figures}, allowed {max_drop:g}")

@@ -119,7 +119,8 @@ class Sidecar:
         with self._record.stage("publishing_all"):
             version, verified = self.publisher.publish(exported, HOW, facts)
         self._published(
-            version, gate.reason, training=facts["training"], held_rows=verified.rows + verified.rank_rows,
+            version, gate.reason, training=facts["training"], training_reason=facts["training_reason"],
+            held_rows=verified.rows + verified.rank_rows,
             max_difference=verified.max_difference, metric=gate.metric, value=gate.value, baseline=gate.baseline,
         )  # fmt: skip
         shutil.rmtree(run.exported_folder, ignore_errors=True)

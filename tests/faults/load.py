@@ -22,6 +22,7 @@ from tritonclient.utils import np_to_triton_dtype
 CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
 TIMEOUT_S = 30.0
 OUTPUT = "logit"
+ROWS, RANK_ROWS = 40, 4  # requests that are sent in turn, of each model
 
 
 class Load:
