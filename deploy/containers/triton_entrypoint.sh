@@ -12,7 +12,7 @@ fi
 set -- /opt/tritonserver/bin/tritonserver \
     --model-repository="$repository" \
     --model-control-mode=explicit --load-model='*' \
-    --exit-on-error=false --exit-timeout-secs=30 \
+    --exit-on-error=false --exit-timeout-secs=30 --metrics-config=summary_latencies=true \
     ${RECSERVE_TRITON_ARGS:-} "$@"
 # NVIDIA's own entry point finds the driver's libraries; a stand-in for the image has none.
 if [ -x /opt/nvidia/nvidia_entrypoint.sh ]; then
