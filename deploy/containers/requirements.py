@@ -40,7 +40,7 @@ def main() -> int:
 
 def extras(project: dict[str, Any], names: list[str]) -> list[str]:
     """Their requirements; an extra that is made of other extras is taken apart."""
-    found = []
+    found: list[str] = []
     for name in names:
         for requirement in project["optional-dependencies"][name]:
             own = OWN_EXTRAS.fullmatch(requirement)
