@@ -20,6 +20,7 @@ from client.padding import left_pad
 from client.ranking import Ranking
 from client.retry import RetryPolicy
 from client.scorer import Scorer
+from client.tls import TlsFiles
 from client.transport import GrpcTransport, ModelDescription, TensorDescription, Transport
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
     "TensorDescription",
+    "TlsFiles",
     "Transport",
     "left_pad",
 ]

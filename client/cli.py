@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from client.tls_options import tls_options
+
 if TYPE_CHECKING:
     from client.score_run import ScoreSummary
+    from client.tls import TlsFiles
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--feature_spec", default=None, type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="For data files alone: names the label, and Parquet columns in their order.")  # fmt: skip
 @click.option("--url", default="127.0.0.1:8001", help="gRPC address of the server, host:port.")
+@tls_options
 @click.option("--model", default="sim", help="Name of the model in the server.")
 @click.option("--model_version", default="latest", help="Version number, or `latest`.")
 @click.option("--output_file", default=None, type=click.Path(path_type=Path),
@@ -34,6 +38,7 @@ def score(
     mapping: str,
     feature_spec: Path | None,
     url: str,
+    tls: TlsFiles | None,
     model: str,
     model_version: str,
     output_file: Path | None,
@@ -62,7 +67,7 @@ def score(
     if summary_file:
         check_writable(summary_file)
     version = "" if model_version == "latest" else model_version
-    transport = GrpcTransport(url)
+    transport = GrpcTransport(url, tls)
     with (
         termination_as_exit(),
         Scorer(transport, model, version, batch_size=batch_size, in_flight=in_flight, deadline_s=deadline_s) as scorer,

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from client.tls_options import tls_options
+
 if TYPE_CHECKING:
     from client.rank_run import RankSummary
+    from client.tls import TlsFiles
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     help="For data files alone: names Parquet columns in their order.",
 )
 @click.option("--url", default="127.0.0.1:8001", help="gRPC address of the server, host:port.")
+@tls_options
 @click.option("--model", default="sim_rank", help="Name of the rank model in the server.")
 @click.option("--model_version", default="latest", help="Version number, or `latest`.")
 @click.option(
@@ -60,6 +64,7 @@ def rank(
     mapping: str,
     feature_spec: Path | None,
     url: str,
+    tls: TlsFiles | None,
     model: str,
     model_version: str,
     candidates_per_request: int,
@@ -82,7 +87,7 @@ def rank(
     users = open_rows(data, mapping, feature_spec)
     catalogue = open_rows(candidates) if candidates else None
     scorer = Scorer(
-        GrpcTransport(url), model, "" if model_version == "latest" else model_version,
+        GrpcTransport(url, tls), model, "" if model_version == "latest" else model_version,
         in_flight=in_flight, candidates_per_request=candidates_per_request, deadline_s=deadline_s,
     )  # fmt: skip
     with termination_as_exit(), scorer, ScoreFile(output_file) as rows:

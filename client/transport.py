@@ -17,6 +17,7 @@ from client.errors import (
     ServerError,
     ServerUnavailable,
 )
+from client.tls import TlsFiles
 
 DEFAULT_URL = "127.0.0.1:8001"
 HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})")  # an IPv6 host stands in brackets
@@ -34,6 +35,15 @@ ERRORS: Mapping[str, type[ScoringError]] = {
     "UNAVAILABLE": ServerUnavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
 }
+RESTRICTED, NEEDED = "protocol is restricted", " Clients need the protocols metadata, model-config and inference."
+# What gRPC says when the two ends do not agree on TLS; a server that refuses us only closes the connection.
+NO_TLS = ("Tls handshake failed", "erification", "Socket closed")
+IS_UP = " Is the server up, and the model loaded? `recserve serve` starts one."
+ASKS_FOR_TLS = " Is the server up? Does it ask for TLS (--tls)?"
+TLS_FILES = (
+    " Does the server speak TLS, is its certificate for this host and signed by --tls_ca, and is ours (--tls_cert) "
+    "signed by the authority that it trusts?"
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,12 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """Triton over gRPC. url: host:port. ssl: encrypted, checked against root_certificates (a PEM file).
+    """Triton over gRPC. url: host:port. tls: encrypted, by these files; None is plain text.
 
     Raises InvalidInput for another form of url.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, ssl: bool = False, root_certificates: str | None = None) -> None:
+    def __init__(self, url: str = DEFAULT_URL, tls: TlsFiles | None = None) -> None:
         import tritonclient.grpc as triton
 
         match = HOST_AND_PORT.fullmatch(url)
@@ -91,9 +101,12 @@ class GrpcTransport:
             )
         self.url = url
         self._triton = triton
+        self._tls = tls
+        files = tls or TlsFiles()
         self._client = triton.InferenceServerClient(
-            url, ssl=ssl, root_certificates=root_certificates, channel_args=CHANNEL_ARGUMENTS
-        )
+            url, ssl=tls is not None, root_certificates=files.root_certificates, private_key=files.private_key,
+            certificate_chain=files.certificate_chain, channel_args=CHANNEL_ARGUMENTS,
+        )  # fmt: skip
 
     def describe(self, model: str, version: str, timeout_s: float) -> ModelDescription:
         try:
@@ -139,11 +152,19 @@ class GrpcTransport:
 
     def _mapped(self, error: Any) -> ScoringError:
         status = str(error.status() or "").removeprefix("StatusCode.")
+        message = str(error.message())
         kind = ERRORS.get(status, ServerError)
         hint = ""
-        if kind is ServerUnavailable:
-            hint = " Is the server up, and the model loaded? `recserve serve` starts one."
-        return kind(f"server {self.url}: {status or 'no status'}: {error.message()}.{hint}")
+        if RESTRICTED in message:  # with the status UNAVAILABLE, but it will not pass
+            kind, hint = ServerError, NEEDED
+        elif kind is ServerUnavailable:
+            hint = self._hint(message)
+        return kind(f"server {self.url}: {status or 'no status'}: {message}.{hint}")
+
+    def _hint(self, message: str) -> str:
+        if any(mark in message for mark in NO_TLS):
+            return TLS_FILES if self._tls else ASKS_FOR_TLS
+        return IS_UP
 
 
 def _nothing() -> None: ...

@@ -78,6 +78,20 @@ class BatchSizes(click.ParamType):
 @click.option("--max_rank_users", default=64, type=click.IntRange(1), help="Users of a ranking request.")
 @click.option("--instances", default=os.cpu_count() or 1, type=click.IntRange(1), help="Executions at once.")
 @click.option("--max_queue_delay_us", default=0, type=NOT_NEGATIVE, help="Microseconds to wait for requests to merge.")
+@click.option(
+    "--max_queue_size",
+    default=None,
+    type=NOT_NEGATIVE,
+    help="Requests that may wait; more are refused with UNAVAILABLE. 0: no bound. Needs dynamic batching, so not with "
+    "plain --xla; bounds the pointwise model only.  [default: 256]",
+)
+@click.option(
+    "--queue_timeout_us",
+    default=None,
+    type=NOT_NEGATIVE,
+    help="Microseconds that a request may wait before it is refused with UNAVAILABLE. 0: no bound. As --max_queue_size "
+    "otherwise.  [default: 1000000]",
+)
 @click.option("--intra_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow intra-op threads; 0: all cores.")
 @click.option("--inter_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow inter-op threads; 0: all cores.")
 @click.option("--parity_rows", default=256, type=click.IntRange(2), help="Rows scored both ways before publishing.")
@@ -96,6 +110,8 @@ def export(
     max_rank_users: int,
     instances: int,
     max_queue_delay_us: int,
+    max_queue_size: int | None,
+    queue_timeout_us: int | None,
     intra_op_threads: int,
     inter_op_threads: int,
     parity_rows: int,
@@ -109,21 +125,30 @@ def export(
     """
     from export.saved_model import ModelOptions, export_checkpoint
     from export.tf_trt import TrtOptions
-    from export.triton_config import ServingOptions
+    from export.triton_config import MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US, ServingOptions
 
     for name, is_given in (("--xla", xla), ("--amp", amp)):
         if tf_trt and is_given:
             raise click.UsageError(f"--tf_trt: got {name} too; expected one of them.")
     if held_out_data and not amp:
         raise click.UsageError("--held_out_data measures what --amp costs; give both, or none.")
+    dynamic_batching = not xla or bool(buckets)
+    for name, bound in (("--max_queue_size", max_queue_size), ("--queue_timeout_us", queue_timeout_us)):
+        if bound and not dynamic_batching:
+            raise click.UsageError(
+                f"{name}: got {bound}, but --xla without --buckets turns dynamic batching off, and Triton bounds no other "
+                "queue. Give --buckets too, or leave it out."
+            )
     serving = ServingOptions(
         max_batch_size=max_batch_size,
         instances=instances,
-        dynamic_batching=not xla or bool(buckets),
+        dynamic_batching=dynamic_batching,
         buckets=buckets or (),
         max_rank_users=max_rank_users,
         on_gpu=tf_trt is not None,
         max_queue_delay_us=max_queue_delay_us,
+        max_queue_size=MAX_QUEUE_SIZE if max_queue_size is None else max_queue_size,
+        queue_timeout_us=QUEUE_TIMEOUT_US if queue_timeout_us is None else queue_timeout_us,
         intra_op_threads=intra_op_threads,
         inter_op_threads=inter_op_threads,
     )

@@ -21,6 +21,8 @@ TRITON_TYPES = {
 }  # fmt: skip
 WARMUP_BATCH_SIZES = (1, 16, 64)
 WARMUP_CANDIDATES = (1, 1000)
+# Far above what a server works off in a latency that anybody waits for; without a bound, overload would fill the memory.
+MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US = 256, 1_000_000
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -30,6 +32,8 @@ class ServingOptions:
 
     dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
     would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
+    max_queue_size, queue_timeout_us: requests that may wait to be merged, and how long; more and longer are refused
+    with UNAVAILABLE; 0 is no bound. They bound nothing without dynamic batching.
     max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
@@ -37,6 +41,8 @@ class ServingOptions:
     instances: int = 1
     dynamic_batching: bool = True
     max_queue_delay_us: int = 0
+    max_queue_size: int = MAX_QUEUE_SIZE
+    queue_timeout_us: int = QUEUE_TIMEOUT_US
     intra_op_threads: int = 1
     inter_op_threads: int = 1
     buckets: tuple[int, ...] = ()
@@ -64,8 +70,7 @@ def model_config(name: str, features: Sequence[Feature], options: ServingOptions
     if options.buckets:
         config["parameters"]["BATCH_BUCKETS"] = _text(",".join(map(str, options.buckets)))
     if options.dynamic_batching:
-        delay = options.max_queue_delay_us
-        config["dynamic_batching"] = {"max_queue_delay_microseconds": delay} if delay else {}
+        config["dynamic_batching"] = _dynamic_batching(options)
     return config
 
 
@@ -130,6 +135,19 @@ def _config(
         },
         "model_warmup": warmup,
     }
+
+
+def _dynamic_batching(options: ServingOptions) -> dict[str, Any]:
+    batching: dict[str, Any] = {}
+    if options.max_queue_delay_us:
+        batching["max_queue_delay_microseconds"] = options.max_queue_delay_us
+    if options.max_queue_size or options.queue_timeout_us:
+        batching["default_queue_policy"] = {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": options.queue_timeout_us,
+            "max_queue_size": options.max_queue_size,
+        }
+    return batching
 
 
 def _warmup(name: str, batch_size: int, features: Sequence[Feature], shapes: Shapes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from client import TlsFiles
 from perf.errors import PointFailed, ToolMissing
 from perf.points import PERF_ANALYZER, Point, ResultRow
 from perf.processes import Finished, run
@@ -33,7 +34,8 @@ TIMED_COLUMNS = ("Server Compute Input", "Server Compute Infer", "Server Compute
 class Analyzer:
     """What all points share. input_data: JSON of perf.payloads. stable_within: largest share, such as 0.1, by which
     throughput and mean latency of the windows may differ. timeout_s: for one point. work_dir: for temporary files; None
-    is the system's folder.
+    is the system's folder. admin_header: name and value for a server with restricted statistics; it can be read in the
+    list of processes.
     """
 
     binary: Path
@@ -44,6 +46,8 @@ class Analyzer:
     stable_within: float = 0.1
     timeout_s: float = 120.0
     work_dir: Path | None = None
+    tls: TlsFiles | None = None
+    admin_header: tuple[str, str] | None = None
 
     def measure(self, point: Point, requests: int) -> ResultRow:
         """requests: at least so many are measured; a window also lasts about a second at least.
@@ -69,7 +73,20 @@ class Analyzer:
             "-b", str(point.batch_size), f"--input-data={self.input_data}", *load,
             "--measurement-mode=count_windows", f"--measurement-request-count={math.ceil(requests / WINDOWS)}",
             f"--max-trials={WINDOWS}", "--stability-percentage=100000", "-v", "-f", str(result),
+            *_tls_arguments(self.tls), *(["-H", ":".join(self.admin_header)] if self.admin_header else []),
         ]  # fmt: skip
+
+
+def _tls_arguments(tls: TlsFiles | None) -> list[str]:
+    if tls is None:
+        return []
+    files = {
+        "--ssl-grpc-root-certifications-file": tls.root_certificates,
+        "--ssl-grpc-private-key-file": tls.private_key,
+        "--ssl-grpc-certificate-chain-file": tls.certificate_chain,
+    }
+    named = [argument for option, file in files.items() if file for argument in (option, str(file))]
+    return ["--ssl-grpc-use-ssl", "true", *named]
 
 
 def find_perf_analyzer(option: Path | None = None) -> Path:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from client.tls_options import tls_options
+
 if TYPE_CHECKING:
+    from client.tls import TlsFiles
     from perf.points import ResultRow
     from perf.sweep import SweepSettings
 
@@ -39,6 +42,9 @@ class NumberList(click.ParamType):
 @click.option("--model", default="sim", help="Name of the model in the server.")
 @click.option("--model_version", default="latest", help="Version number, or `latest`: the newest served.")
 @click.option("--url", default="127.0.0.1:8001", help="gRPC address of the server, host:port.")
+@tls_options
+@click.option("--admin_secret_file", default=None, type=click.Path(path_type=Path),
+              help="File with the secret of `serve --admin_secret_file`: perf_analyzer reads statistics.")  # fmt: skip
 @click.option("--batch_sizes", default="1,16,64", type=NumberList(int), help="Rows of a request.")
 @click.option("--concurrencies", default="1,4", type=NumberList(int), help="Requests in flight, for each batch size.")
 @click.option("--request_rates", default="", type=NumberList(float),
@@ -68,6 +74,8 @@ def sweep(
     model: str,
     model_version: str,
     url: str,
+    tls: TlsFiles | None,
+    admin_secret_file: Path | None,
     batch_sizes: list[int],
     concurrencies: list[int],
     request_rates: list[float],
@@ -90,6 +98,7 @@ def sweep(
     (`recserve serve`). A point that fails does not lose the others; the command then ends with code 1. Interrupted, it
     still reports the points that it has.
     """
+    from client.admin import admin_header
     from client.termination import termination_as_exit
     from perf.analyzer import find_perf_analyzer
     from perf.errors import MeasureError, PointFailed
@@ -99,6 +108,7 @@ def sweep(
     from perf.sweep import SweepSettings, run_sweep
     from perf.work_folder import work_folder
 
+    header = admin_header(admin_secret_file) if admin_secret_file else None
     points = grid(batch_sizes, concurrencies, request_rates)
     binary = find_perf_analyzer(perf_analyzer) if points else None
     if locust_time_s:
@@ -108,10 +118,10 @@ def sweep(
     summary = read_json(score_summary) if score_summary else None
     rows: list[ResultRow] = []
     with termination_as_exit(), work_folder(output_dir) as work_dir:
-        served = find_served(url, model, "" if model_version == "latest" else model_version, model_repository)
+        served = find_served(url, model, "" if model_version == "latest" else model_version, model_repository, tls)
         settings = SweepSettings(
             url, model, served.version, served.spec_file, measure_s, requests_per_point, warmup_s, stable_percent,
-            point_timeout_s, locust_time_s, seed,
+            point_timeout_s, locust_time_s, seed, tls, header,
         )  # fmt: skip
         facts = model_facts(model, served.version, served.manifest, summary)
         try:

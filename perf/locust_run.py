@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from client import TlsFiles
 from perf.errors import PointFailed
 from perf.points import Point, ResultRow
 from perf.processes import run
@@ -37,6 +38,7 @@ class Locust:
     seed: int = 0
     stable_within: float = 0.1
     work_dir: Path | None = None
+    tls: TlsFiles | None = None
 
     def measure(self, point: Point) -> ResultRow:
         """Raises PointFailed with locust's own words, such as why a user could not start, or with the first error if no
@@ -60,7 +62,15 @@ class Locust:
             "--stop-timeout", "10", "--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING",
             "--model", self.model, "--model_version", self.version, "--feature_spec", str(self.spec_file),
             "--batch_size", str(point.batch_size), "--seed", str(self.seed), "--requests_file", str(file),
+            *_tls_arguments(self.tls),
         ]  # fmt: skip
+
+
+def _tls_arguments(tls: TlsFiles | None) -> list[str]:
+    if tls is None:
+        return []
+    files = {"--tls_ca": tls.root_certificates, "--tls_cert": tls.certificate_chain, "--tls_key": tls.private_key}
+    return ["--tls", *(argument for option, file in files.items() if file for argument in (option, str(file)))]
 
 
 def _complaint(output: str) -> str:

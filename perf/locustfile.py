@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import logging
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,12 +25,13 @@ from locust.exception import StopUser
 
 grpc.experimental.gevent.init_gevent()  # before any channel opens, or the first call blocks every user
 
-from client import GrpcTransport, RetryPolicy, Scorer, ScoringError  # noqa: E402
+from client import GrpcTransport, RetryPolicy, Scorer, ScoringError, TlsFiles  # noqa: E402
 from perf.errors import MeasureError  # noqa: E402
 from perf.payloads import random_rows  # noqa: E402
 from training.feature_spec import FeatureSpec  # noqa: E402
 
 PAYLOAD_BATCHES = 64
+TLS_FILES = {"tls_ca": "authorities of the server's certificate", "tls_cert": "our certificate", "tls_key": "its key"}
 NO_RETRIES = RetryPolicy(attempts=1)  # a refused request is a failure to be counted
 Request = tuple[float, float, str]  # start on the monotonic clock, latency in ms, error
 
@@ -43,6 +45,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--batch_size", env_var="RECSERVE_BATCH_SIZE", type=int, default=16, help="rows of a request")
     parser.add_argument("--deadline_s", type=float, default=10.0, help="seconds for one request")
     parser.add_argument("--seed", type=int, default=0, help="of the payload")
+    parser.add_argument("--tls", action="store_true", help="encrypt the connection")
+    for option, what in TLS_FILES.items():  # locust has a --tls-cert and a --tls-key of its own, for its web page
+        parser.add_argument(f"--{option}", dest=f"grpc_{option}", type=Path, default=None, help=f"PEM file: {what}")
     parser.add_argument("--requests_file", default="", help="CSV of every request: start_s, latency_ms, error")
 
 
@@ -66,7 +71,8 @@ def _give_up(environment: Environment, what: str, error: Exception) -> None:
 def _payload(environment: Environment) -> list[dict[str, Any]]:
     options = environment.parsed_options
     spec = FeatureSpec.load(options.feature_spec)
-    scorer = Scorer(GrpcTransport(environment.host or options.host), options.model, options.model_version, in_flight=1)
+    transport = GrpcTransport(environment.host or options.host, _tls(options))
+    scorer = Scorer(transport, options.model, options.model_version, in_flight=1)
     ScoringUser.scorers.append(scorer)
     inputs = scorer.description.inputs
     rows = random_rows(spec, inputs, options.batch_size * PAYLOAD_BATCHES, options.seed)
@@ -74,6 +80,11 @@ def _payload(environment: Environment) -> list[dict[str, Any]]:
         {name: column[start : start + options.batch_size] for name, column in rows.items()}
         for start in range(0, options.batch_size * PAYLOAD_BATCHES, options.batch_size)
     ]
+
+
+def _tls(options: Namespace) -> TlsFiles | None:
+    files = (options.grpc_tls_ca, options.grpc_tls_cert, options.grpc_tls_key)
+    return TlsFiles(*files) if options.tls else None
 
 
 @events.quitting.add_listener
@@ -102,7 +113,7 @@ class ScoringUser(User):
             return  # the test is ending, see prepare
         options = self.environment.parsed_options
         scorer = Scorer(
-            GrpcTransport(self.host), options.model, options.model_version,
+            GrpcTransport(self.host, _tls(options)), options.model, options.model_version,
             in_flight=1, deadline_s=options.deadline_s, retries=NO_RETRIES,
         )  # fmt: skip
         self._next = len(self.scorers) * 7  # users are at different places of the payload

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from perf.errors import MeasureError
+
+# perf_analyzer draws the schedule of an open loop in whole nanoseconds before it sends: at 1e8 requests a second that
+# takes longer than a point, above 1e9 it crashes. No client sends a hundredth of this.
+HIGHEST_REQUEST_RATE = 1e6
 PERF_ANALYZER, LOCUST = "perf_analyzer", "locust"
 
 
@@ -74,7 +79,16 @@ RESULT_COLUMNS = tuple(field.name for field in fields(ResultRow))
 
 
 def grid(batch_sizes: Sequence[int], concurrencies: Sequence[int], request_rates: Sequence[float]) -> list[Point]:
-    """perf_analyzer's points: each batch size with each concurrency, then with each rate."""
+    """perf_analyzer's points: each batch size with each concurrency, then with each rate.
+
+    Raises MeasureError for a rate that perf_analyzer cannot send.
+    """
+    for rate in request_rates:
+        if not 0 < rate <= HIGHEST_REQUEST_RATE:
+            raise MeasureError(
+                f"--request_rates: got {rate:g} requests/s; expected more than 0 and at most "
+                f"{HIGHEST_REQUEST_RATE:,.0f}. Give rates around what the server answers with --concurrencies."
+            )
     return [
         *(Point(PERF_ANALYZER, batch, concurrency) for batch in batch_sizes for concurrency in concurrencies),
         *(Point(PERF_ANALYZER, batch, None, rate) for batch in batch_sizes for rate in request_rates),

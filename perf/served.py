@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client import GrpcTransport, Scorer
+from client import GrpcTransport, Scorer, TlsFiles
 from perf.errors import MeasureError
 from perf.facts import read_json
 
@@ -21,12 +21,12 @@ class Served:
     manifest: Mapping[str, Any]
 
 
-def find_served(url: str, model: str, version: str, repository: Path) -> Served:
+def find_served(url: str, model: str, version: str, repository: Path, tls: TlsFiles | None = None) -> Served:
     """version "": the newest one that the server has loaded, which is what a client gets.
 
     Raises ScoringError if the server does not have it, MeasureError if the repository does not.
     """
-    with Scorer(GrpcTransport(url), model, version) as scorer:
+    with Scorer(GrpcTransport(url, tls), model, version) as scorer:
         number = scorer.description.version
     folder = repository / model / number
     spec_file = folder / "feature_spec.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client import GrpcTransport, Scorer, ScoringError
+from client import GrpcTransport, Scorer, ScoringError, TlsFiles
 from perf.analyzer import Analyzer
 from perf.errors import MeasureError
 from perf.locust_run import Locust
@@ -23,6 +23,7 @@ class SweepSettings:
     """measure_s: about how long a point is measured, in three windows; requests_per_point overrides it.
 
     warmup_s: load before each point. stable_percent: how much the windows may differ. spec_file: of the served version.
+    admin_header: name and value that a server with restricted statistics asks for; perf_analyzer reads them.
     """
 
     url: str
@@ -36,6 +37,8 @@ class SweepSettings:
     point_timeout_s: float = 120.0
     locust_time_s: float = 10.0
     seed: int = 0
+    tls: TlsFiles | None = None
+    admin_header: tuple[str, str] | None = None
 
     def in_words(self) -> str:
         """How it was measured, for the report."""
@@ -61,7 +64,7 @@ def run_sweep(
     perf_analyzer: its binary; None is enough where no point needs it. work_dir: a folder for temporary files.
     Raises ScoringError if the server does not answer at all, MeasureError if the specification does not fit it.
     """
-    with Scorer(GrpcTransport(settings.url), settings.model, settings.version) as scorer:
+    with Scorer(GrpcTransport(settings.url, settings.tls), settings.model, settings.version) as scorer:
         limit, inputs = scorer.description.max_batch_size, scorer.description.inputs
     rows = random_rows(FeatureSpec.load(settings.spec_file), inputs, PAYLOAD_ROWS, settings.seed)
     payload = work_dir / "payload.json"
@@ -82,16 +85,19 @@ def _measured(
     s = settings
     stable_within, work_dir = s.stable_percent / 100.0, payload.parent
     try:
-        requests_per_s = warm_up(s.url, s.model, s.version, rows, point, s.warmup_s)
+        requests_per_s = warm_up(s.url, s.model, s.version, rows, point, s.warmup_s, s.tls)
         if point.tool == LOCUST:
-            locust = Locust(s.url, s.model, s.version, s.spec_file, s.locust_time_s, s.seed, stable_within, work_dir)
+            locust = Locust(
+                s.url, s.model, s.version, s.spec_file, s.locust_time_s, s.seed, stable_within, work_dir, s.tls
+            )
             return locust.measure(point)
         if point.tool != PERF_ANALYZER or perf_analyzer is None:
             raise MeasureError(f"{point.name}: no binary of that tool was given")
         wanted = s.requests_per_point or requests_for(s.measure_s, point.request_rate or requests_per_s)
         analyzer = Analyzer(
-            perf_analyzer, s.url, s.model, s.version, payload, stable_within, s.point_timeout_s, work_dir
-        )
+            perf_analyzer, s.url, s.model, s.version, payload, stable_within, s.point_timeout_s, work_dir, s.tls,
+            s.admin_header,
+        )  # fmt: skip
         return analyzer.measure(point, wanted)
     except (MeasureError, ScoringError) as error:
         return ResultRow.failed(point, str(error))

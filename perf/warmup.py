@@ -7,20 +7,29 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from client import GrpcTransport, Scorer
+from client import GrpcTransport, Scorer, TlsFiles
 from perf.points import Point
 
 FEWEST_REQUESTS = 150  # fewer say nothing about a p99
 
 
-def warm_up(url: str, model: str, version: str, rows: Mapping[str, np.ndarray], point: Point, seconds: float) -> float:
+def warm_up(
+    url: str,
+    model: str,
+    version: str,
+    rows: Mapping[str, np.ndarray],
+    point: Point,
+    seconds: float,
+    tls: TlsFiles | None = None,
+) -> float:
     """Sends the point's batches for so long, one at least; returns requests per second. rows: the payload, in turn.
 
     Raises ScoringError if the server does not answer.
     """
     in_flight = point.concurrency or 1
     sent = 0
-    with Scorer(GrpcTransport(url), model, version, batch_size=point.batch_size, in_flight=in_flight) as scorer:
+    transport = GrpcTransport(url, tls)
+    with Scorer(transport, model, version, batch_size=point.batch_size, in_flight=in_flight) as scorer:
         first = next(iter(_batches(rows, point.batch_size)))
         scorer.score_outputs(first, list(scorer.description.outputs)[:1])  # connects, and compiles with XLA
         started = time.monotonic()

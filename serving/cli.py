@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from serving.security_options import security_options
+
 if TYPE_CHECKING:
+    from serving.admin_secret import AdminSecret
     from serving.embedded import TritonServer
     from serving.readiness import ReadyModel
+    from serving.tls import ServerTls
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 LOOPBACK = ("127.", "localhost")
@@ -60,6 +64,7 @@ def signals_stop() -> Iterator[None]:
 @click.option("--http_port", type=PORT, default=8000, help="Port of HTTP; 0 chooses a free one.")
 @click.option("--metrics_port", type=PORT, default=8002, help="Port of Prometheus metrics; 0 chooses a free one.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on. Keep to loopback: see the text above.")
+@security_options
 @click.option(
     "--startup_timeout_s",
     type=click.FloatRange(min=0, min_open=True),
@@ -92,6 +97,8 @@ def serve(
     http_port: int,
     metrics_port: int,
     host: str,
+    tls: ServerTls | None,
+    admin_secret: AdminSecret | None,
     startup_timeout_s: float,
     model_control_mode: str,
     detach: bool,
@@ -124,6 +131,8 @@ def serve(
     server = TritonServer(
         model_repository,
         host=host,
+        tls=tls,
+        admin_secret=admin_secret,
         grpc_port=grpc_port,
         http_port=http_port,
         metrics_port=metrics_port,
@@ -209,7 +218,12 @@ def _stop_attached(server: TritonServer) -> None:
 def _print_ready(server: TritonServer, models: list[ReadyModel]) -> None:
     ends = server.endpoints
     width = max(len(name) for name in ("metrics", *(model.name for model in models)))
-    rows = [("gRPC", ends.grpc), ("HTTP", ends.http), ("metrics", ends.metrics), ("log", str(server.log_file))]
+    rows = [
+        ("gRPC", ends.grpc + (" (TLS)" if server.uses_tls else "")),
+        ("HTTP", ends.http),
+        ("metrics", ends.metrics),
+        ("log", str(server.log_file)),
+    ]
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
     click.echo(f"{'model':<{width}}  version (each has scored a row)")

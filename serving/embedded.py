@@ -16,12 +16,15 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from serving import triton_log
+from serving.admin_secret import AdminSecret
 from serving.endpoints import Endpoints, choose_endpoints
 from serving.errors import ServerError
 from serving.ports import port_answers
 from serving.readiness import ReadyModel, score_every_model
+from serving.tls import ServerTls
 from serving.tool_folder import ToolFolder, default_tool_folder
 
+LOOPBACK = "127.0.0.1"
 LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_S = 0.05
 EXIT_TIMEOUT_S = 30  # Triton lets requests in flight finish for so long
@@ -37,6 +40,8 @@ class TritonServer:
     Args:
         model_repository: folder with one folder per model.
         host: address to listen on.
+        tls: of gRPC. HTTP knows no TLS, and then listens on loopback whatever the host is.
+        admin_secret: restricts administrative calls, over gRPC and HTTP.
         grpc_port, http_port, metrics_port: 0 chooses a free one.
         tools: the tool folder; default `.tools` or RECSERVE_TOOLS.
         log_file: where Triton's log goes, from its start.
@@ -53,7 +58,9 @@ class TritonServer:
         self,
         model_repository: Path | str,
         *,
-        host: str = "127.0.0.1",
+        host: str = LOOPBACK,
+        tls: ServerTls | None = None,
+        admin_secret: AdminSecret | None = None,
         grpc_port: int = 0,
         http_port: int = 0,
         metrics_port: int = 0,
@@ -77,6 +84,8 @@ class TritonServer:
         self._outlive_parent = outlive_parent
         self._startup_timeout_s = startup_timeout_s
         self._host = host
+        self._tls = tls
+        self._admin_secret = admin_secret
         self._wanted_ports = (grpc_port, http_port, metrics_port)
         self._endpoints: Endpoints | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,6 +95,10 @@ class TritonServer:
         if self._endpoints is None:
             raise ServerError("the server has no endpoints before it is started")
         return self._endpoints
+
+    @property
+    def uses_tls(self) -> bool:
+        return self._tls is not None
 
     @property
     def pid(self) -> int:
@@ -113,7 +126,7 @@ class TritonServer:
         for path in (self._tools.tritonserver, self._tools.backend_library):
             if not path.is_file():
                 raise ServerError(f"{path} is missing. Run: python -m serving.tools && python -m serving.backend_build")
-        self._endpoints = choose_endpoints(self._host, *self._wanted_ports)
+        self._endpoints = choose_endpoints(self._host, LOOPBACK if self._tls else self._host, *self._wanted_ports)
         self._log_file = self._log_file or self._choose_log_file()
         command = self._command()
         if not self._outlive_parent:
@@ -129,13 +142,14 @@ class TritonServer:
                 holds the lines of Triton's log that say why.
         """
         deadline = time.monotonic() + timeout_s
-        for port in self.endpoints.ports:  # metrics come last, a moment after gRPC
-            while not port_answers(self._host, port):
+        for host, port in self.endpoints.listening:  # metrics come last, a moment after gRPC
+            while not port_answers(host, port):
                 self._sleep(deadline, timeout_s)
         import tritonclient.grpc as triton
         from tritonclient.utils import InferenceServerException
 
-        with contextlib.closing(triton.InferenceServerClient(self.endpoints.grpc)) as client:
+        tls = self._tls.client_arguments() if self._tls else {}
+        with contextlib.closing(triton.InferenceServerClient(self.endpoints.grpc, **tls)) as client:
             while True:
                 try:
                     if client.is_server_ready(client_timeout=5.0):
@@ -180,8 +194,9 @@ class TritonServer:
         )
 
     def _score(self, client: Any, deadline: float) -> list[ReadyModel]:
+        headers = self._admin_secret.grpc_headers() if self._admin_secret else None
         try:
-            return score_every_model(client, max(1.0, deadline - time.monotonic()))
+            return score_every_model(client, max(1.0, deadline - time.monotonic()), headers)
         except ServerError as error:
             raise ServerError(f"{error}\n{triton_log.error_lines(self.log_file)}") from error
 
@@ -217,7 +232,7 @@ class TritonServer:
             f"--backend-directory={self._tools.backends}",
             f"--grpc-address={ends.host}",
             f"--grpc-port={ends.grpc_port}",
-            f"--http-address={ends.host}",
+            f"--http-address={ends.http_host}",
             f"--http-port={ends.http_port}",
             "--allow-metrics=true",
             "--allow-gpu-metrics=false",  # the backend computes on the CPU; spares a warning on each start
@@ -227,6 +242,8 @@ class TritonServer:
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         ]
         command += [f"--load-model={name}" for name in self._load_models]
+        command += self._tls.triton_arguments() if self._tls else []
+        command += self._admin_secret.triton_arguments() if self._admin_secret else []
         return [*command, *self._extra_args]
 
 

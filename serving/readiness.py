@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +22,19 @@ class ReadyModel:
     version: str
 
 
-def score_every_model(client: Any, timeout_s: float) -> list[ReadyModel]:
+def score_every_model(client: Any, timeout_s: float, headers: Mapping[str, str] | None = None) -> list[ReadyModel]:
     """Scores one row of zeros (id 0 is the padding row) on each loaded model version.
 
     Args:
         client: a tritonclient.grpc.InferenceServerClient.
         timeout_s: for each call; the first one of an XLA model compiles.
+        headers: for the list of models, which may be restricted.
 
     Raises:
         ServerError: a model that is loaded but does not score.
     """
     ready = []
-    for entry in client.get_model_repository_index(client_timeout=timeout_s).models:
+    for entry in client.get_model_repository_index(headers=headers, client_timeout=timeout_s).models:
         if entry.state == "READY":
             _score_zeros(client, entry.name, entry.version, timeout_s)
             ready.append(ReadyModel(entry.name, entry.version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,34 @@ def tiny_server(tiny_repository: Path) -> Iterator[str]:
 
     with TritonServer(tiny_repository) as server:
         yield server.endpoints.grpc
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """The files of deploy/tls/make_test_certificates.sh."""
+
+    folder: Path
+
+    def __getattr__(self, name: str) -> Path:
+        """ca_crt is ca.crt in the folder, and so on."""
+        return self.folder / name.replace("_", ".")
+
+
+def make_certificates(folder: Path) -> Certificates:
+    script = Path(__file__).parents[1] / "deploy" / "tls" / "make_test_certificates.sh"
+    subprocess.run(["bash", str(script), str(folder)], check=True, capture_output=True)
+    return Certificates(folder)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ours")
+
+
+@pytest.fixture(scope="session")
+def foreign_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Of another authority."""
+    return make_certificates(tmp_path_factory.mktemp("tls") / "foreign")
 
 
 def _save_model(folder: Path) -> None:

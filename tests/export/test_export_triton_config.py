@@ -23,7 +23,9 @@ FEATURES = (
 
 
 def test_the_whole_dictionary() -> None:
-    options = ServingOptions(max_batch_size=32, instances=2, max_queue_delay_us=50)
+    options = ServingOptions(
+        max_batch_size=32, instances=2, max_queue_delay_us=50, max_queue_size=12, queue_timeout_us=3000
+    )
     warmup_inputs = {
         "user": {"data_type": "TYPE_INT32", "dims": [1], "zero_data": True},
         "items": {"data_type": "TYPE_INT64", "dims": [12], "zero_data": True},
@@ -54,12 +56,20 @@ def test_the_whole_dictionary() -> None:
             {"name": "rows_16", "batch_size": 16, "inputs": warmup_inputs},
             {"name": "rows_32", "batch_size": 32, "inputs": warmup_inputs},
         ],
-        "dynamic_batching": {"max_queue_delay_microseconds": 50},
+        "dynamic_batching": {
+            "max_queue_delay_microseconds": 50,
+            "default_queue_policy": {
+                "timeout_action": "REJECT",
+                "default_timeout_microseconds": 3000,
+                "max_queue_size": 12,
+            },
+        },
     }
 
 
 def test_dynamic_batching_is_on_by_default_and_off_when_asked() -> None:
-    assert model_config("sim", FEATURES, ServingOptions())["dynamic_batching"] == {}
+    unbounded = ServingOptions(max_queue_size=0, queue_timeout_us=0)
+    assert model_config("sim", FEATURES, unbounded)["dynamic_batching"] == {}
     assert "dynamic_batching" not in model_config("sim", FEATURES, ServingOptions(dynamic_batching=False))
 
 
@@ -68,7 +78,22 @@ def test_the_text_reads_back() -> None:
     message = text_format.Parse(config_text(config), model_config_pb2.ModelConfig())
     assert message.backend == "tensorflow"
     assert list(message.input[1].dims) == [12]
-    assert message.HasField("dynamic_batching")
+    policy = message.dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (256, 1_000_000)
+    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+
+
+def test_ranking_requests_are_not_batched_so_their_queue_has_no_policy() -> None:
+    assert "dynamic_batching" not in rank_config("sim_rank", FEATURES, FEATURES[:1], ServingOptions())
+
+
+@pytest.mark.parametrize("option", ["--max_queue_size", "--queue_timeout_us"])
+def test_a_queue_bound_that_would_do_nothing_is_refused(option: str) -> None:
+    done = CliRunner().invoke(cli, ["export", "--checkpoint", "none", "--xla", option, "5"])
+    assert done.exit_code == 2
+    assert f"{option}: got 5, but --xla without --buckets turns dynamic batching off" in done.output
+    done = CliRunner().invoke(cli, ["export", "--checkpoint", "none", option, "-1"])
+    assert done.exit_code == 2
 
 
 def test_a_dtype_that_triton_lacks_names_the_feature() -> None:

@@ -180,3 +180,10 @@ def test_machine_facts_without_a_server() -> None:
 def test_a_grid_is_every_batch_size_with_every_load() -> None:
     points: list[Any] = [(p.batch_size, p.concurrency, p.request_rate) for p in grid([1, 8], [1, 4], [50.0])]
     assert points == [(1, 1, None), (1, 4, None), (8, 1, None), (8, 4, None), (1, None, 50.0), (8, None, 50.0)]
+
+
+@pytest.mark.parametrize("rate", [1.1e6, 1e10, float("inf"), float("nan"), 0.0, -1.0])
+def test_a_rate_that_no_client_sends_is_refused(rate: float) -> None:
+    with pytest.raises(MeasureError, match=r"--request_rates: got .* requests/s; expected more than 0 and at most 1,0"):
+        grid([1], [1], [50.0, rate])
+    assert grid([1], [], [1e6])[0].request_rate == 1e6

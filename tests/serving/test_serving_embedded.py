@@ -37,9 +37,8 @@ def is_alive(pid: int) -> bool:
 
 
 def assert_nothing_listens(server: TritonServer) -> None:
-    ends = server.endpoints
-    for port in ends.ports:
-        assert port_is_free(ends.host, port)
+    for host, port in server.endpoints.listening:
+        assert port_is_free(host, port)
 
 
 def test_starts_scores_stops_and_starts_again(tools: ToolFolder, small_repository: Path, make_input: Any) -> None:
