@@ -80,9 +80,15 @@ class Engine:
     def podman(self, *arguments: str, timeout_s: float = 120.0) -> str:
         return self._run(["podman", *arguments], timeout_s)
 
-    def compose(self, *arguments: str, options: Sequence[str] = (), timeout_s: float = 120.0) -> str:
-        files = [word for name in COMPOSE_FILES for word in ("-f", str(ROOT / name))]
-        command = [str(COMPOSE), "--in-pod", "false", "-p", self.project, *files, *options]
+    def compose(
+        self,
+        *arguments: str,
+        options: Sequence[str] = (),
+        files: Sequence[str] = COMPOSE_FILES,
+        timeout_s: float = 120.0,
+    ) -> str:
+        named = [word for name in files for word in ("-f", str(ROOT / name))]
+        command = [str(COMPOSE), "--in-pod", "false", "-p", self.project, *named, *options]
         return self._run([*command, *arguments], timeout_s)
 
     def build(self, *arguments: str) -> None:

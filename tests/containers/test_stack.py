@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from client import GrpcTransport, Scorer
 from perf.payloads import random_rows
@@ -94,6 +95,17 @@ def wait_for(engine: Engine, what: str, condition: Callable[[], bool], timeout_s
         logs = {service: engine.logs(service) for service in ("triton", "trainer") if time.monotonic() > deadline}
         assert not logs, f"{what}: not within {timeout_s:.0f} s\n" + "\n".join(f"-- {k}\n{v}" for k, v in logs.items())
         time.sleep(1.0)
+
+
+@pytest.mark.parametrize("files", [("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
+def test_compose_reads_the_files_as_the_other_tests_do(files: tuple[str, ...]) -> None:
+    profiles = [word for name in ("client", "perf", "locust", "observability") for word in ("--profile", name)]
+    read = yaml.safe_load(Engine().compose("config", options=profiles, files=files))["services"]
+    expected = load(*files)["services"]
+    assert set(read) == set(expected)
+    for name, service in expected.items():
+        for key in ("image", "cap_drop", "ports", "profiles", "networks", "healthcheck", "deploy"):
+            assert read[name].get(key) == service.get(key), (name, key)
 
 
 def test_the_triton_image_is_the_server_and_one_backend(engine: Engine) -> None:
@@ -247,7 +259,8 @@ def test_new_data_becomes_a_second_version(stack: Engine, figures: dict[str, Any
     def decided() -> list[dict[str, Any]]:
         script = "cat /state/decisions.json 2>/dev/null || true"
         lines = stack.podman("exec", trainer, "sh", "-c", script).splitlines()
-        return [json.loads(line) for line in lines if "/data/second" in line]
+        decisions = [json.loads(line.removeprefix("DLLL "))["data"] for line in lines]
+        return [decision for decision in decisions if decision.get("dataset") == "/data/second"]
 
     wait_for(stack, "the side-car decides", lambda: bool(decided()), SECOND_TRAINING_S)
     figures["second_decision_s"] = round(time.monotonic() - started, 1)
