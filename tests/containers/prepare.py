@@ -1,0 +1,34 @@
+"""Installs what `make test-containers` needs and says so: `python -m tests.containers.prepare`.
+
+podman, runc and debootstrap by apt-get, where that and root are there; podman-compose into build/containers. What
+cannot be installed is left to the tests, which then skip and name it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+
+from tests.containers.engine import COMPOSE, COMPOSE_VERSION, PROGRAMS
+
+
+def main() -> int:
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"== installing {', '.join(absent)} with apt-get", flush=True)
+        quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
+        subprocess.run(["apt-get", "install", "-y", "-qq", *absent], check=False, **quiet)
+    if not COMPOSE.is_file():
+        print(f"== installing podman-compose {COMPOSE_VERSION} into {COMPOSE.parent.parent}", flush=True)
+        venv.create(COMPOSE.parent.parent, with_pip=True)
+        pip = [str(COMPOSE.with_name("python")), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, f"podman-compose=={COMPOSE_VERSION}"], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
