@@ -116,7 +116,7 @@ class Sidecar:
             raise DatasetRefused(f"{work.dataset}: it was removed or written again before its turn was over")
         run = TrainingRun(self._run_folder(work.fingerprint), dataset, self._settings, self._run)
         exported, gate, facts = prepare(run, dataset, self._live_manifest(), self._settings, self._record)
-        with self._record.stage("publishing_all"):
+        with self._record.stage("publish"):
             version, verified = self.publisher.publish(exported, HOW, facts)
         self._published(
             version, gate.reason, training=facts["training"], training_reason=facts["training_reason"],
