@@ -23,7 +23,7 @@ from deploy.patience import Patience
 from deploy.server_admin import ServerAdmin
 from deploy.verification import Verified, tolerance_of, verify
 from export.author import author
-from export.errors import ExportError
+from export.errors import ExportError, RepositoryLocked
 from export.live_version import CONFIG, live_version, make_live
 from export.repository import (
     STAGING,
@@ -147,14 +147,20 @@ class Publisher:
                     self._admin.unload(name)
 
     def ensure_serving(self) -> bool:
-        """Loads the live version where the server does not serve it, as after a restart. True if it had to."""
-        live = self.live
-        if live is None:
+        """Loads the live version where the server does not serve it, as after a restart. True if it had to.
+
+        Does nothing while another process publishes or rolls back.
+        """
+        try:
+            with locked(self.repository, timeout_s=0.0):
+                live = self.live
+                names = [] if live is None else self.names(live)
+                missing = [name for name in names if live not in self._admin.ready_versions(name)]
+                for name in reversed(missing):
+                    self._admin.load(name)
+                return bool(missing)
+        except RepositoryLocked:
             return False
-        missing = [name for name in self.names(live) if live not in self._admin.ready_versions(name)]
-        for name in reversed(missing):
-            self._admin.load(name)
-        return bool(missing)
 
     def prune(self, keep: int) -> list[int]:
         with locked(self.repository):

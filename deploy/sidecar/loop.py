@@ -59,7 +59,9 @@ class Sidecar:
             self.publisher.clean_up()
         if self._settings.bootstrap and self.publisher.live is None and not self._waiting() and not self._record.work:
             self._record.show_phase("bootstrap")
-            data = bootstrap(self._settings.data, self._settings.state / "bootstrap", self._run)
+            data = bootstrap(
+                self._settings.data, self._settings.state / "bootstrap", self._settings.bootstrap_users, self._run
+            )
             self._record.decided("bootstrap", "there was nothing to serve", "empty", dataset=str(data))
 
     def step(self) -> bool:
