@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,9 @@ from deploy.held_set import HeldSet
 
 TOLERANCE = 1e-5  # as in the parity check of the export
 LOW_PRECISION_TOLERANCE = 0.03
-ROWS_OF_A_REQUEST = 16  # small, so that users' requests do not wait behind them
+ROWS_OF_A_REQUEST, USERS_OF_A_REQUEST = 16, 4  # small, so that users' requests do not wait behind them
 RANK_ROWS = 64
+PAUSE = 3.0  # after each request, times what it took: a quarter of the time is used
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ def _check_rows(
             zeros = {name: np.zeros((1, *t.shape), t.dtype) for name, t in scorer.description.inputs.items()}
             _require_finite(scorer.score(zeros, "logit"), model, version)
             return 0, 0.0
-        logit = scorer.score(held.inputs, "logit")
+        logit = _little_by_little(
+            len(held), ROWS_OF_A_REQUEST, lambda part: scorer.score(_part(held.inputs, part), "logit")
+        )
     return len(held), held.compare(logit, tolerance, f"{model}, version {version}")
 
 
@@ -74,12 +79,30 @@ def _check_rank(
             candidates = {name: nothing.astype(t.dtype) for name, t in layout.candidates.items()}
             _require_finite(scorer.rank(user, history, candidates, "logit"), model, version)
             return 0, 0.0
-        part = held.first(RANK_ROWS)
-        user = {name: part.inputs[name][:, 0] for name in layout.user}
-        history = {name: part.inputs[name] for name in layout.history}
-        candidates = {name: part.inputs[name] for name in layout.candidates}
-        logit = scorer.rank(user, history, candidates, "logit")[:, 0]
-    return len(part), part.compare(logit, tolerance, f"{model}, version {version}")
+        first = held.first(RANK_ROWS)
+
+        def rank(part: slice) -> np.ndarray:
+            rows = _part(first.inputs, part)
+            user = {name: rows[name][:, 0] for name in layout.user}
+            history = {name: rows[name] for name in layout.history}
+            return scorer.rank(user, history, {name: rows[name] for name in layout.candidates}, "logit")[:, 0]
+
+        logit = _little_by_little(len(first), USERS_OF_A_REQUEST, rank)
+    return len(first), first.compare(logit, tolerance, f"{model}, version {version}")
+
+
+def _little_by_little(rows: int, size: int, score: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """score(part) of all rows, with pauses in which the server has its cores for users."""
+    parts = []
+    for start in range(0, rows, size):
+        began = time.monotonic()
+        parts.append(score(slice(start, start + size)))
+        time.sleep(PAUSE * (time.monotonic() - began))
+    return np.concatenate(parts)
+
+
+def _part(inputs: Mapping[str, np.ndarray], part: slice) -> dict[str, np.ndarray]:
+    return {name: values[part] for name, values in inputs.items()}
 
 
 def _scorer(connection: Connection, model: str, version: int) -> Scorer:

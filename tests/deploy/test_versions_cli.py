@@ -134,3 +134,15 @@ def test_a_server_that_loads_nothing_on_request_is_told(exported: Path, tmp_path
         versions = Versions(exported, server.endpoints.grpc)
         with pytest.raises(SettingError, match="model_control_mode explicit"):
             versions("publish", "--exported", exported)
+
+
+def test_a_server_with_explicit_control_may_start_with_nothing(tmp_path: Path) -> None:
+    """A first start on an empty volume: the side-car brings the first model."""
+    (tmp_path / "models").mkdir()
+    ports = ["--grpc_port", "0", "--http_port", "0", "--metrics_port", "0"]
+    where = ["--model_repository", str(tmp_path / "models"), "--state_dir", str(tmp_path / "state")]
+    explicit = ["--model_control_mode", "explicit", "--detach"]
+    started = CliRunner().invoke(cli, ["serve", *where, *ports, *explicit])
+    stopped = CliRunner().invoke(cli, ["stop", "--state_dir", str(tmp_path / "state")])
+    assert (started.exit_code, stopped.exit_code) == (0, 0), started.output
+    assert "Stopped the server" in stopped.output
