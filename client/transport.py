@@ -29,6 +29,8 @@ CHANNEL_ARGUMENTS = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
+# gRPC also takes the shortest wait as the time for connecting, and a TLS handshake on a busy machine needs longer.
+TLS_CHANNEL_ARGUMENTS = [*CHANNEL_ARGUMENTS, ("grpc.min_reconnect_backoff_ms", 5000)]
 ERRORS: Mapping[str, type[ScoringError]] = {
     "INVALID_ARGUMENT": InvalidInput,
     "NOT_FOUND": ModelNotFound,
@@ -105,7 +107,8 @@ class GrpcTransport:
         files = tls or TlsFiles()
         self._client = triton.InferenceServerClient(
             url, ssl=tls is not None, root_certificates=files.root_certificates, private_key=files.private_key,
-            certificate_chain=files.certificate_chain, channel_args=CHANNEL_ARGUMENTS,
+            certificate_chain=files.certificate_chain,
+            channel_args=TLS_CHANNEL_ARGUMENTS if tls else CHANNEL_ARGUMENTS,
         )  # fmt: skip
 
     def describe(self, model: str, version: str, timeout_s: float) -> ModelDescription:

@@ -43,7 +43,7 @@ def promtool(*arguments: str) -> str:
 
 @needs_prometheus
 def test_prometheus_accepts_the_configuration_and_the_rules() -> None:
-    assert "7 rules found" in promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+    assert "8 rules found" in promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
     promtool("check", "rules", "--lint-fatal", str(PROMETHEUS / "rules.yml"))
 
 
@@ -212,3 +212,27 @@ def test_every_metric_of_triton_in_rules_and_dashboard_is_spelled_as_triton_does
     }  # fmt: skip
     text = (PROMETHEUS / "rules.yml").read_text() + " ".join(expression for _, expression in EXPRESSIONS)
     assert set(re.findall(r"\bnv_\w+", text)) <= known
+
+
+@pytest.mark.server
+def test_triton_forgets_the_counts_of_a_model_that_it_unloads(tiny_repository: Path) -> None:
+    """The alert NoVersionLive rests on it."""
+    import tritonclient.grpc as triton
+
+    with (
+        TritonServer(tiny_repository, model_control_mode="explicit", load_models=["sim"]) as server,
+        triton.InferenceServerClient(server.endpoints.grpc) as client,
+    ):
+        assert "nv_inference_count{" in _metrics(server)
+        client.unload_model("sim")
+        end = time.monotonic() + 15
+        while "nv_inference_count{" in _metrics(server):
+            assert time.monotonic() < end, "the counts are still there"
+            time.sleep(0.1)
+        client.load_model("sim")
+        assert 'nv_inference_count{model="sim",version="1"}' in _metrics(server)
+
+
+def _metrics(server: TritonServer) -> str:
+    with urllib.request.urlopen(server.endpoints.metrics, timeout=10) as stream:  # noqa: S310
+        return str(stream.read().decode())

@@ -29,7 +29,7 @@ def test_both_tools_get_in_with_certificate_and_secret(
     with TritonServer(tiny_repository, tls=tls, admin_secret=AdminSecret(SECRET)) as server:
         options = ["--model_repository", str(tiny_repository), "--url", server.endpoints.grpc, *SHORT]
         options += ["--tls", "--tls_ca", str(c.ca_crt), "--tls_cert", str(c.client_crt), "--tls_key", str(c.client_key)]
-        options += ["--locust_time_s", "1", "--output_dir", str(tmp_path / "sweep")]
+        options += ["--locust_time_s", "3", "--output_dir", str(tmp_path / "sweep")]
         without = CliRunner().invoke(sweep, options)
         assert without.exit_code == 1
         assert "This protocol is restricted" in without.output
