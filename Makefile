@@ -14,7 +14,8 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help env kernels horovod tools backend demo test test-containers lint unit bench-training bench-accuracy bench-serving clean
+.PHONY: help env kernels horovod tools backend demo test test-faults test-containers lint unit bench-training bench-accuracy \
+	bench-serving clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +67,10 @@ test: lint kernels horovod tools backend ## everything: lint, all tests, coverag
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --durations=15 --cov --cov-report= tests
 	$(BIN)/python -m coverage report
+
+test-faults: env kernels tools backend ## publishes under load, kills, bad versions, full disks; PUBLISHES= ROLLBACKS= KILLS= RATE= TRIALS=
+	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m tests.faults $(call flag,PUBLISHES,publishes) \
+		$(call flag,ROLLBACKS,rollbacks) $(call flag,KILLS,kills) $(call flag,RATE,rate) $(call flag,TRIALS,trials)
 
 test-containers: env tools ## build and start the images with podman, on stand-ins for their bases; as root it installs podman
 	@$(BIN)/python -m tests.containers.prepare

@@ -119,7 +119,7 @@ def serve(
     from serving.preflight import prepare_tools, require_free_ports, require_models
     from serving.tool_folder import default_tool_folder
 
-    require_models(model_repository)
+    require_models(model_repository, may_be_empty=model_control_mode == "explicit")
     if detach:
         require_none_running(state_dir)
     ports = {"--grpc_port": grpc_port, "--http_port": http_port, "--metrics_port": metrics_port}

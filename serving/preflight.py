@@ -12,11 +12,14 @@ from serving.tool_folder import TRITON_VERSION, ToolFolder
 from serving.tools import fetch_tools, tools_are_current
 
 
-def require_models(model_repository: Path) -> None:
-    """Raises ServerError unless the folder holds at least one model: a folder with a config.pbtxt."""
+def require_models(model_repository: Path, may_be_empty: bool = False) -> None:
+    """Raises ServerError unless the folder holds at least one model: a folder with a config.pbtxt.
+
+    may_be_empty: a folder is enough, for a server that loads models on request.
+    """
     if not model_repository.is_dir():
         raise ServerError(f"--model_repository {model_repository}: there is no such folder. Export a model first.")
-    if not any(model_repository.glob("*/config.pbtxt")):
+    if not may_be_empty and not any(model_repository.glob("*/config.pbtxt")):
         raise ServerError(
             f"--model_repository {model_repository} holds no model (expected <model>/config.pbtxt). "
             "Export one first: recserve export"

@@ -11,13 +11,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("training", "export", "serving", "client", "perf")
+ROOMS = ("training", "export", "serving", "client", "perf", "deploy")
 ALLOWED = {
     "training": {"training"},
     "export": {"export", "training"},
     "serving": {"serving"},
     "client": {"client", "training.feature_spec"},
     "perf": {"perf", "client", "training.feature_spec"},
+    # of export: the files that know the repository's folders, none of which loads TensorFlow
+    "deploy": {
+        "deploy",
+        "client",
+        "training.feature_spec",
+        "training.dllogger",
+        "export.author",
+        "export.errors",
+        "export.live_version",
+        "export.repository",
+        "export.repository_lock",
+    },
 }
 # the specification's own two helpers: they belong to training.feature_spec and import as little
 FEATURE_SPEC_MODULES = ("feature_spec", "feature_spec_checks", "located_yaml")
@@ -63,7 +75,7 @@ def test_only_one_file_knows_horovod() -> None:
     assert [p.relative_to(ROOT).as_posix() for p in knows] == ["training/distributed.py"]
 
 
-@pytest.mark.parametrize("package", ["client", "perf", "serving"])
+@pytest.mark.parametrize("package", ["client", "perf", "serving", "deploy"])
 def test_importing_a_room_without_tensorflow_in_it_never_loads_it(package: str) -> None:
     modules = [
         ".".join(p.relative_to(ROOT).with_suffix("").parts)

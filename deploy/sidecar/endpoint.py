@@ -13,14 +13,14 @@ from typing import Any
 from deploy.errors import SettingError
 from deploy.sidecar.metrics import Metrics
 
-LOST_AFTER_S = 120.0
+LOST_AFTER_S = 900.0  # longer than Triton may take to load a model
 
 
 @contextmanager
 def serving(metrics: Metrics, host: str, port: int) -> Iterator[int]:
     """Serves inside; yields the port (0 chooses a free one). Raises SettingError for an address that is taken.
 
-    /healthz answers 200 while the side-car is at work, and 503 when it was not seen at work for two minutes.
+    /healthz answers 200 while the side-car is at work, and 503 when it was not seen at work for a quarter of an hour.
     """
 
     class Handler(BaseHTTPRequestHandler):

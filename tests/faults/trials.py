@@ -16,11 +16,15 @@ from tests.faults.under_load import publishes_under_load
 from tests.faults.world import LOOSE, TrialFailed, World, require, small_disk
 
 DISK_MB = 64
+P99_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """rate: requests/s. steady_s: of load without publishes. users: of the generated datasets."""
+    """rate: requests/s. steady_s: of load without publishes. users: of the generated datasets.
+
+    compare_latency: whether p99 while publishing must be within three times that without.
+    """
 
     publishes: int = 20
     rollbacks: int = 3
@@ -30,13 +34,20 @@ class Sizes:
     steady_s: float = 20.0
     users: int = 300
     seed: int = 1
+    compare_latency: bool = True
 
 
 def _publishes(world: World, sizes: Sizes, _: bool) -> dict[str, Any]:
     if len(versions(world.repository / "sim")) < 2:
         bad_versions.other_cardinalities(world)
     sources = versions(world.repository / "sim")[-2:]
-    return publishes_under_load(world, sources, sizes.publishes, sizes.rollbacks, sizes.rate, sizes.steady_s)
+    figures = publishes_under_load(world, sources, sizes.publishes, sizes.rollbacks, sizes.rate, sizes.steady_s)
+    ratio = figures["p99_ratio"]
+    require(
+        ratio <= P99_FACTOR or not sizes.compare_latency,
+        f"p99 while publishing is {ratio:.1f} times that without; expected at most {P99_FACTOR:g}: {figures}",
+    )
+    return figures
 
 
 Trial = Callable[[World, Sizes, bool], dict[str, Any]]
