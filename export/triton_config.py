@@ -21,8 +21,9 @@ TRITON_TYPES = {
 }  # fmt: skip
 WARMUP_BATCH_SIZES = (1, 16, 64)
 WARMUP_CANDIDATES = (1, 1000)
-# Far above what a server works off in a latency that anybody waits for; without a bound, overload would fill the memory.
-MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US = 256, 1_000_000
+# Without a bound overload fills the memory. No timeout: Triton's batcher is slow to dispatch when there is one, see
+# docs/operations.md.
+MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US = 256, 0
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -146,7 +147,7 @@ def _dynamic_batching(options: ServingOptions) -> dict[str, Any]:
             "timeout_action": "REJECT",
             "default_timeout_microseconds": options.queue_timeout_us,
             "max_queue_size": options.max_queue_size,
-        }
+        }  # 0 is no bound, in Triton's words too
     return batching
 
 

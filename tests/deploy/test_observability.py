@@ -94,8 +94,9 @@ class Scraped:
         return self._get(f"label/{label}/values", **{"match[]": series})
 
     def _get(self, path: str, **parameters: str) -> Any:
-        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as f:
-            answer = json.load(f)
+        url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as stream:  # noqa: S310
+            answer = json.load(stream)
         assert answer["status"] == "success"
         return answer["data"]
 

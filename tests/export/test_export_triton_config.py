@@ -79,7 +79,7 @@ def test_the_text_reads_back() -> None:
     assert message.backend == "tensorflow"
     assert list(message.input[1].dims) == [12]
     policy = message.dynamic_batching.default_queue_policy
-    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (256, 1_000_000)
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (256, 0)
     assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
 
 
