@@ -7,6 +7,7 @@ version that is there. If a step fails, the version before is served as it was, 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import shutil
 from collections.abc import Mapping
@@ -22,14 +23,16 @@ from deploy.patience import Patience
 from deploy.server_admin import ServerAdmin
 from deploy.verification import Verified, tolerance_of, verify
 from export.author import author
-from export.errors import ExportError
+from export.errors import ExportError, RepositoryLocked
 from export.live_version import CONFIG, live_version, make_live
 from export.repository import (
+    STAGING,
     next_version,
     prune,
     publish,
     rejected_versions,
     remove_unfinished,
+    share_files,
     take_out,
     versions,
 )
@@ -79,13 +82,17 @@ class Publisher:
             self.clean_up()
             previous = self.live
             self._check_rank(exported, previous)
-            with Candidate(self.repository, exported, self._connection, self._admin) as candidate:
+            try:
                 self._note("candidate", None, previous)
-                self._patience.call(candidate.check)
-                version = next_version([self.repository / name for name in exported.folders])
-                self._note("publishing", version, previous)
-                self._write(exported, how, facts)
-                return version, self.finish(version, previous)
+                local = self._brought_in(exported)
+                with Candidate(self.repository, local, self._connection, self._admin) as candidate:
+                    self._patience.call(candidate.check)
+                    version = next_version([self.repository / name for name in local.folders])
+                    self._note("publishing", version, previous)
+                    self._write(local, how, facts)
+                    return version, self.finish(version, previous)
+            finally:
+                self._remove_leftovers()
 
     def finish(self, version: int, previous: int | None) -> Verified:
         """Loads a version whose files are published, and compares. On a failure serves the one before, and raises."""
@@ -95,8 +102,7 @@ class Publisher:
             try:
                 return self._patience.call(lambda: self._flip(version, previous))
             except (LoadRefused, VerificationFailed, ServerDown) as error:
-                with contextlib.suppress(LoadRefused):  # of the version before: told by ensure_serving
-                    self.withdraw(version, previous, str(error))
+                self.withdraw(version, previous, str(error))
                 raise
 
     def roll_back(self, to: int | None = None) -> tuple[int, int]:
@@ -141,14 +147,20 @@ class Publisher:
                     self._admin.unload(name)
 
     def ensure_serving(self) -> bool:
-        """Loads the live version where the server does not serve it, as after a restart. True if it had to."""
-        live = self.live
-        if live is None:
+        """Loads the live version where the server does not serve it, as after a restart. True if it had to.
+
+        Does nothing while another process publishes or rolls back.
+        """
+        try:
+            with locked(self.repository, timeout_s=0.0):
+                live = self.live
+                names = [] if live is None else self.names(live)
+                missing = [name for name in names if live not in self._admin.ready_versions(name)]
+                for name in reversed(missing):
+                    self._admin.load(name)
+                return bool(missing)
+        except RepositoryLocked:
             return False
-        missing = [name for name in self.names(live) if live not in self._admin.ready_versions(name)]
-        for name in reversed(missing):
-            self._admin.load(name)
-        return bool(missing)
 
     def prune(self, keep: int) -> list[int]:
         with locked(self.repository):
@@ -157,12 +169,28 @@ class Publisher:
     def clean_up(self) -> None:
         """What a killed publish left: candidates, staging folders, a version of the rank model alone."""
         with locked(self.repository):
-            unload_candidates(self.repository, [self.name, self.name + RANK], self._admin)
-            remove_unfinished(self.repository, self._all_names())
-            for name in self._all_names():
-                folder = self.repository / name
-                if folder.is_dir() and not versions(folder) and not rejected_versions(folder):
-                    shutil.rmtree(folder)  # Triton would refuse to start with a model without versions
+            unload_candidates(self.repository, self._all_names(), self._admin)
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        remove_unfinished(self.repository, self._all_names())
+        for name in self._all_names():
+            folder = self.repository / name
+            if folder.is_dir() and not versions(folder) and not rejected_versions(folder):
+                shutil.rmtree(folder)  # Triton would refuse to start with a model without versions
+
+    def _brought_in(self, exported: Exported) -> Exported:
+        """On the repository's file system, where Triton does not look: what links to it shares memory in the server."""
+        incoming = self.repository / self.name / f"{STAGING}incoming"
+        folders = {name: incoming / name / folder.name for name, folder in exported.folders.items()}
+        try:
+            for name, folder in exported.folders.items():
+                share_files(folder, folders[name])
+                (folders[name] / CONFIG).unlink(missing_ok=True)
+                (folders[name] / CONFIG).write_text(exported.configs()[name], encoding="utf-8")
+        except (OSError, shutil.Error) as error:
+            raise PublishFailed(f"{self.repository}: the version", error) from error
+        return dataclasses.replace(exported, folders=folders)
 
     def _flip(self, version: int, previous: int | None) -> Verified:
         exported = Exported.of_version(self.repository, self.name, version)
@@ -178,7 +206,7 @@ class Publisher:
         try:
             for name in reversed(self.names(version)):
                 self._admin.load(name)
-        except ServerDown:
+        except (ServerDown, LoadRefused):  # the latter is told by ensure_serving
             return
 
     def _write(self, exported: Exported, how: str, facts: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.errors import ExportError
+from export.errors import ExportError, RepositoryLocked
 
 POLL_S = 0.1
 _held: set[Path] = set()
@@ -19,7 +19,7 @@ _held: set[Path] = set()
 def locked(repository: Path, timeout_s: float = 60.0) -> Iterator[None]:
     """Inside, no other process publishes, rolls back or prunes. May be entered again by the process that has it.
 
-    Raises ExportError if the folder cannot be made, or if another process has the lock for timeout_s.
+    Raises ExportError if the folder cannot be made, RepositoryLocked if another process has the lock for timeout_s.
     """
     key = repository.resolve()
     if key in _held:
@@ -34,7 +34,7 @@ def locked(repository: Path, timeout_s: float = 60.0) -> Iterator[None]:
         deadline = time.monotonic() + timeout_s
         while not _taken(folder):
             if time.monotonic() > deadline:
-                raise ExportError(
+                raise RepositoryLocked(
                     f"model repository: {repository} is locked by another process, which publishes, rolls back or "
                     f"prunes, since {timeout_s:g} s. Try again when it has ended."
                 )

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from deploy.sidecar.children import RunStage
 
-SIZES = ("--users", "2000", "--seed", "1")
 RECORDS = ("--prebatch_train_size", "256", "--prebatch_test_size", "256")
 
 
-def bootstrap(data: Path, work: Path, run: RunStage) -> Path:
+def bootstrap(data: Path, work: Path, users: int, run: RunStage) -> Path:
     """Generates, preprocesses and converts into data/bootstrap. What a killed start left is made anew.
 
     Raises StageFailed.
@@ -21,7 +20,7 @@ def bootstrap(data: Path, work: Path, run: RunStage) -> Path:
     data.mkdir(parents=True, exist_ok=True)
     raw, parquet, target = work / "raw", work / "parquet", data / "bootstrap"
     stages = {
-        "generate": ("--output_path", str(raw), *SIZES),
+        "generate": ("--output_path", str(raw), "--users", str(users), "--seed", "1"),
         "preprocess": ("--amazon_dataset_path", str(raw), "--output_path", str(parquet), "--seed", "1"),
         "convert": (
             "--amazon_dataset_path", str(parquet), "--tfrecord_output_dir", str(target),

@@ -78,6 +78,7 @@ class Words(click.ParamType):
 @click.option("--metrics_host", default="127.0.0.1", help="Address of /metrics and /healthz. Keep to loopback.")
 @click.option("--metrics_port", default=8003, type=click.IntRange(0, 65535), help="Their port; 0 chooses a free one.")
 @click.option("--bootstrap", is_flag=True, help="If there is no version and no dataset, generate a small one.")
+@click.option("--bootstrap_users", default=2000, type=COUNT, help="Users in the dataset that --bootstrap generates.")
 @click.option("--once", is_flag=True, help="End when no dataset is waiting.")
 def sidecar(
     model_repository: Path, model_name: str, url: str, state_dir: Path, metrics_host: str, metrics_port: int,

@@ -21,7 +21,7 @@ REMEMBERED = 1000  # outcomes
 class Work:
     """A dataset at work, and how far it is.
 
-    phase: training, gate, exporting, publishing_all, candidate: can be taken again from the start. From `publishing` on
+    phase: training, gate, exporting, publish, candidate: can be taken again from the start. From `publishing` on
     a version appears: published (its files are whole), loaded, withdrawing (reason: why).
     version, previous: the new one and the one before, from then on. tries: that failed. not_before: of the next one.
     """

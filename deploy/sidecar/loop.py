@@ -59,7 +59,9 @@ class Sidecar:
             self.publisher.clean_up()
         if self._settings.bootstrap and self.publisher.live is None and not self._waiting() and not self._record.work:
             self._record.show_phase("bootstrap")
-            data = bootstrap(self._settings.data, self._settings.state / "bootstrap", self._run)
+            data = bootstrap(
+                self._settings.data, self._settings.state / "bootstrap", self._settings.bootstrap_users, self._run
+            )
             self._record.decided("bootstrap", "there was nothing to serve", "empty", dataset=str(data))
 
     def step(self) -> bool:
@@ -116,7 +118,7 @@ class Sidecar:
             raise DatasetRefused(f"{work.dataset}: it was removed or written again before its turn was over")
         run = TrainingRun(self._run_folder(work.fingerprint), dataset, self._settings, self._run)
         exported, gate, facts = prepare(run, dataset, self._live_manifest(), self._settings, self._record)
-        with self._record.stage("publishing_all"):
+        with self._record.stage("publish"):
             version, verified = self.publisher.publish(exported, HOW, facts)
         self._published(
             version, gate.reason, training=facts["training"], training_reason=facts["training_reason"],

@@ -16,6 +16,7 @@ class SidecarSettings:
     max_metric_drop: by how much it may be worse than the live version's. baseline: evaluate the live checkpoint on the
     new test rows, or take the metric recorded in its manifest. held_rows: scored through the server. keep: versions.
     max_tries: of a dataset whose training, evaluation, export or publishing fails. nice: of the child processes, 0…19.
+    bootstrap: generate a dataset of so many users where there is no version and none.
     """
 
     data: Path
@@ -39,6 +40,7 @@ class SidecarSettings:
     nice: int = 10
     stage_timeout_s: float = 86400.0
     bootstrap: bool = False
+    bootstrap_users: int = 2000
 
     @property
     def log_file(self) -> Path:

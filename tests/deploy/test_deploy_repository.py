@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.connection import Connection
+from deploy.patience import Patience
+from deploy.publication import Publisher
+from deploy.server_admin import ServerAdmin
 from export.errors import ExportError
 from export.live_version import live_version, make_live, pinned_version
 from export.repository import (
@@ -137,6 +141,9 @@ def test_one_publisher_at_a_time(tmp_path: Path) -> None:
     assert has_it.wait(30)
     with pytest.raises(ExportError, match="locked by another process"), locked(tmp_path, timeout_s=0.2):
         pass
+    connection = Connection("127.0.0.1:1")  # nobody is asked while the other one publishes
+    with ServerAdmin(connection) as admin:
+        assert Publisher(tmp_path, "sim", connection, admin, Patience(0.0)).ensure_serving() is False
     other.kill()  # the kernel frees the lock
     other.join()
     with locked(tmp_path, timeout_s=5.0), locked(tmp_path):

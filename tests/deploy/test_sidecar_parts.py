@@ -183,7 +183,6 @@ def test_a_stage_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 
 def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
-    """Also the one that ignores nothing: SIGKILL of the parent, and the child is gone."""
     code = (
         "import sys; from pathlib import Path; from deploy.sidecar import children\n"
         "children.RECSERVE = (sys.executable, '-c', 'import time; time.sleep(600)')\n"

@@ -21,26 +21,25 @@ RATE = 50.0  # requests/s meanwhile
 def kills_of_the_sidecar(world: World, kills: int, seed: int) -> dict[str, Any]:
     """Every second kill waits for a step of publishing; the others come anywhere between start and end of a cycle."""
     rng = random.Random(seed)
-    world.datasets.arrive(world.data)
-    cycle_s = _cycle_s(world)
+    kind = world.live_kind()  # so that the rows of the load are held rows of every version
     held = held_sets(world)
     phases: list[str] = []
     with SteadyLoad(world, RATE) as load:
         for number in range(kills):
             if not _is_waiting(world):
-                world.datasets.arrive(world.data)
+                world.datasets.arrive(world.data, kind)
             process = world.start_sidecar(*LOOSE)
             if number % 2:
-                _wait_for_phase(world, process, STEPS[number // 2 % len(STEPS)], 4 * cycle_s)
+                _wait_for_phase(world, process, STEPS[number // 2 % len(STEPS)], 4 * world.cycle_s)
                 time.sleep(rng.uniform(0.0, 0.1))
             else:
-                _wait(process, rng.uniform(0.3, cycle_s))
+                _wait(process, rng.uniform(0.3, world.cycle_s))
             phases.append(_phase(world))
             end(process)
             _require_no_children(world)
             held |= held_sets(world)
         if not _is_waiting(world):
-            world.datasets.arrive(world.data)
+            world.datasets.arrive(world.data, kind)
         world.run_sidecar(*LOOSE)
         live = world.live()
         world.require_serving(live or 0)
@@ -75,12 +74,6 @@ def kills_of_triton(world: World, kills: int) -> dict[str, Any]:
         require(world.live() != before, "the new version is not live")
         world.require_serving(world.live() or 0)
     return {"kills": kills, "phases_when_killed": _counted(phases)}
-
-
-def _cycle_s(world: World) -> float:
-    began = time.monotonic()
-    world.run_sidecar(*LOOSE)
-    return time.monotonic() - began
 
 
 def _is_waiting(world: World) -> bool:

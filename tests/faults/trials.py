@@ -77,7 +77,9 @@ def run_trials(work: Path, sizes: Sizes, names: Sequence[str], say: Callable[[st
             began = time.monotonic()
             world.start_server()
             world.datasets.arrive(world.data)
+            ready = time.monotonic()
             world.run_sidecar(*LOOSE)
+            world.cycle_s = time.monotonic() - ready
             world.require_serving(1)
             say(f"a first version is served ({time.monotonic() - began:.0f} s)")
             for name in names:

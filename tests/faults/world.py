@@ -52,6 +52,7 @@ class World:
             folder.mkdir(parents=True, exist_ok=True)
         self.datasets = Datasets(work / "made", users)
         self.ports = [choose_free_port("127.0.0.1", set()) for _ in range(3)]
+        self.cycle_s = 0.0  # from a dataset to a served version, set by the first one
         self._server: TritonServer | None = None
 
     @property
@@ -144,6 +145,11 @@ class World:
                 folder = self.repository / model / str(number)
                 for name in ("config.pbtxt", "manifest.json", "feature_spec.yaml", "model.savedmodel/saved_model.pb"):
                     require((folder / name).is_file(), f"{folder}: {name} is missing")
+
+    def live_kind(self) -> str:
+        """The kind of dataset that the live version came from."""
+        manifest = json.loads((self.repository / "sim" / str(self.live()) / "manifest.json").read_text())
+        return str(Path(manifest["dataset"]).name.split("-", 2)[2])
 
     def rejected(self) -> dict[int, str]:
         return rejected_versions(self.repository / "sim")
