@@ -80,17 +80,16 @@ class BatchSizes(click.ParamType):
 @click.option("--max_queue_delay_us", default=0, type=NOT_NEGATIVE, help="Microseconds to wait for requests to merge.")
 @click.option(
     "--max_queue_size",
-    default=None,
+    default=0,
     type=NOT_NEGATIVE,
-    help="Requests that may wait; more are refused with UNAVAILABLE. 0: no bound. Needs dynamic batching, so not with "
-    "plain --xla; bounds the pointwise model only.  [default: 256]",
+    help="Requests of the pointwise model that may wait; more are refused with UNAVAILABLE. 0: no bound. Needs dynamic "
+    "batching, so not with plain --xla. Read docs/operations.md first: with Triton 2.51 a full queue is slow.",
 )
 @click.option(
     "--queue_timeout_us",
-    default=None,
+    default=0,
     type=NOT_NEGATIVE,
-    help="Microseconds that a request may wait before it is refused with UNAVAILABLE. 0: no bound. Needs what "
-    "--max_queue_size needs. Costs throughput in Triton 2.51.  [default: 0]",
+    help="Microseconds that they may wait before they are refused with UNAVAILABLE. 0: no bound. As --max_queue_size.",
 )
 @click.option("--intra_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow intra-op threads; 0: all cores.")
 @click.option("--inter_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow inter-op threads; 0: all cores.")
@@ -110,8 +109,8 @@ def export(
     max_rank_users: int,
     instances: int,
     max_queue_delay_us: int,
-    max_queue_size: int | None,
-    queue_timeout_us: int | None,
+    max_queue_size: int,
+    queue_timeout_us: int,
     intra_op_threads: int,
     inter_op_threads: int,
     parity_rows: int,
@@ -125,7 +124,7 @@ def export(
     """
     from export.saved_model import ModelOptions, export_checkpoint
     from export.tf_trt import TrtOptions
-    from export.triton_config import MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US, ServingOptions
+    from export.triton_config import ServingOptions
 
     for name, is_given in (("--xla", xla), ("--amp", amp)):
         if tf_trt and is_given:
@@ -147,8 +146,8 @@ def export(
         max_rank_users=max_rank_users,
         on_gpu=tf_trt is not None,
         max_queue_delay_us=max_queue_delay_us,
-        max_queue_size=MAX_QUEUE_SIZE if max_queue_size is None else max_queue_size,
-        queue_timeout_us=QUEUE_TIMEOUT_US if queue_timeout_us is None else queue_timeout_us,
+        max_queue_size=max_queue_size,
+        queue_timeout_us=queue_timeout_us,
         intra_op_threads=intra_op_threads,
         inter_op_threads=inter_op_threads,
     )

@@ -21,9 +21,6 @@ TRITON_TYPES = {
 }  # fmt: skip
 WARMUP_BATCH_SIZES = (1, 16, 64)
 WARMUP_CANDIDATES = (1, 1000)
-# Without a bound overload fills the memory. No timeout: Triton's batcher is slow to dispatch when there is one, see
-# docs/operations.md.
-MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US = 256, 0
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -34,7 +31,8 @@ class ServingOptions:
     dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
     would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
     max_queue_size, queue_timeout_us: requests that may wait to be merged, and how long; more and longer are refused
-    with UNAVAILABLE; 0 is no bound. They bound nothing without dynamic batching.
+    with UNAVAILABLE; 0 is no bound. They bound nothing without dynamic batching, and cost throughput in Triton 2.51,
+    see docs/operations.md.
     max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
@@ -42,8 +40,8 @@ class ServingOptions:
     instances: int = 1
     dynamic_batching: bool = True
     max_queue_delay_us: int = 0
-    max_queue_size: int = MAX_QUEUE_SIZE
-    queue_timeout_us: int = QUEUE_TIMEOUT_US
+    max_queue_size: int = 0
+    queue_timeout_us: int = 0
     intra_op_threads: int = 1
     inter_op_threads: int = 1
     buckets: tuple[int, ...] = ()
@@ -147,7 +145,7 @@ def _dynamic_batching(options: ServingOptions) -> dict[str, Any]:
             "timeout_action": "REJECT",
             "default_timeout_microseconds": options.queue_timeout_us,
             "max_queue_size": options.max_queue_size,
-        }  # 0 is no bound, in Triton's words too
+        }
     return batching
 
 

@@ -43,7 +43,7 @@ def promtool(*arguments: str) -> str:
 
 @needs_prometheus
 def test_prometheus_accepts_the_configuration_and_the_rules() -> None:
-    assert "7 rules found" in promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+    assert "8 rules found" in promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
     promtool("check", "rules", "--lint-fatal", str(PROMETHEUS / "rules.yml"))
 
 

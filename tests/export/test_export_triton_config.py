@@ -68,8 +68,7 @@ def test_the_whole_dictionary() -> None:
 
 
 def test_dynamic_batching_is_on_by_default_and_off_when_asked() -> None:
-    unbounded = ServingOptions(max_queue_size=0, queue_timeout_us=0)
-    assert model_config("sim", FEATURES, unbounded)["dynamic_batching"] == {}
+    assert model_config("sim", FEATURES, ServingOptions())["dynamic_batching"] == {}
     assert "dynamic_batching" not in model_config("sim", FEATURES, ServingOptions(dynamic_batching=False))
 
 
@@ -78,8 +77,16 @@ def test_the_text_reads_back() -> None:
     message = text_format.Parse(config_text(config), model_config_pb2.ModelConfig())
     assert message.backend == "tensorflow"
     assert list(message.input[1].dims) == [12]
-    policy = message.dynamic_batching.default_queue_policy
-    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (256, 0)
+    assert message.HasField("dynamic_batching")
+
+
+@pytest.mark.parametrize(("size", "timeout_us"), [(12, 0), (0, 3000), (12, 3000)])
+def test_either_bound_of_the_queue_can_be_had_alone(size: int, timeout_us: int) -> None:
+    config = model_config("sim", FEATURES, ServingOptions(max_queue_size=size, queue_timeout_us=timeout_us))
+    policy = text_format.Parse(
+        config_text(config), model_config_pb2.ModelConfig()
+    ).dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (size, timeout_us)  # Triton's 0 is no bound
     assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
 
 
