@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from export.constants import small_weights_as_constants
 from training.feature_spec import Feature
 from training.layers.embedding import unknown_to_padding
 from training.models.base import CtrModel
@@ -36,19 +37,24 @@ class ServedModel(tf.Module):
 
     score: {feature name: [B, …]} -> {"probability": [B, 1], "logit": [B, 1]}, float32.
     rank: {feature name: [U, …], candidates [U, N]} -> the same outputs [U, N]; see CtrModel.call.
-    traced: {signature: its function}. Ids outside 1..cardinality are scored as the padding row instead of failing the
-    batch. xla: compile `score`; the shapes of `rank` are open in two places, and XLA would compile for each.
+    traced: {signature: its function}, with the model's small weights of now as constants. Ids outside 1..cardinality
+    are scored as the padding row instead of failing the batch. xla: compile `score`; the shapes of `rank` are open in
+    two places, and XLA would compile for each.
     """
 
     def __init__(self, model: CtrModel, xla: bool, with_rank: bool) -> None:
         super().__init__("served")
         self.model = model
-        shapes = {f.name: row_shape(f) for f in model.served}
-        traced = tf.function(self.score, jit_compile=xla).get_concrete_function(**_signature(model, shapes))
-        self.traced = {SIGNATURE: traced}
+        functions = {SIGNATURE: tf.function(self.score, jit_compile=xla)}
+        shapes = {SIGNATURE: {f.name: row_shape(f) for f in model.served}}
         if with_rank:
-            shapes = {f.name: rank_row_shape(f, model.candidates) for f in model.served}
-            self.traced[RANK] = tf.function(self.rank).get_concrete_function(**_signature(model, shapes))
+            functions[RANK] = tf.function(self.rank)
+            shapes[RANK] = {f.name: rank_row_shape(f, model.candidates) for f in model.served}
+        with small_weights_as_constants(model):
+            self.traced = {
+                name: function.get_concrete_function(**_signature(model, shapes[name]))
+                for name, function in functions.items()
+            }
 
     def score(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         features = {f.name: _as_model_input(inputs[f.name], f, f.is_sequence) for f in self.model.served}

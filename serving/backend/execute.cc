@@ -160,6 +160,7 @@ void Execute(
     if (!request->answered()) request->Fail(TRITONSERVER_ERROR_INTERNAL, failure);
     request->Finish(triton_instance);
   }
+  instance->GiveWayToRequests();
 }
 
 }  // namespace recserve

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "give_way.h"
 #include "model.h"
 #include "tensor.h"
 
@@ -26,6 +27,11 @@ class Instance {
   bool may_borrow() { return session_->may_borrow_inputs(model_->signature()); }
   void ForbidBorrowing() { session_->ForbidBorrowing(); }
 
+  // To be called after each batch.
+  void GiveWayToRequests() {
+    if (model_->config().dynamic_batching) give_way_();
+  }
+
  private:
   TF_Output FindNode(const BoundTensor& tensor) const;
   void CheckOptional(size_t input) const;
@@ -37,6 +43,7 @@ class Instance {
   std::shared_ptr<Session> session_;
   std::vector<TF_Output> input_nodes_;
   std::vector<TF_Output> output_nodes_;
+  GiveWay give_way_;
 };
 
 }  // namespace recserve

@@ -113,6 +113,7 @@ std::vector<int64_t> ModelConfig::FullShape(const ConfigTensor& tensor) const {
 ModelConfig ReadModelConfig(const Json& json) {
   ModelConfig config;
   if (const Json* size = json.Find("max_batch_size")) config.max_batch_size = size->AsInt();
+  config.dynamic_batching = json.Find("dynamic_batching") != nullptr;
   config.inputs = ReadTensors(json, "input");
   config.outputs = ReadTensors(json, "output");
   ReadBatchTensors(json, &config);

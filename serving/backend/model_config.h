@@ -23,6 +23,7 @@ struct ConfigTensor {
 
 struct ModelConfig {
   int64_t max_batch_size = 0;
+  bool dynamic_batching = false;
   std::vector<ConfigTensor> inputs;
   std::vector<ConfigTensor> outputs;
   std::vector<BatchInput> batch_inputs;

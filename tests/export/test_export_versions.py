@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2
 from export import parity, repository
 from export.errors import ExportError
 from export.parity import parity_inputs
+from export.signatures import ServedModel
 from tests.export.command import export
 from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
@@ -81,6 +82,15 @@ def test_saved_model_equals_eager_also_for_a_batch_of_one(models: Path, checkpoi
     logits = model.call(features, training=False).numpy()
     np.testing.assert_allclose(outputs["logit"][:, 0], logits, atol=1e-5)
     np.testing.assert_allclose(outputs["probability"][:, 0], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "rank"])
+def test_only_embedding_tables_are_variables_of_the_graph(checkpoint: Path, signature: str) -> None:
+    model = open_checkpoint(checkpoint).restore_model()
+    served = ServedModel(model, xla=False, with_rank=True)
+    read = {variable.name for variable in served.traced[signature].graph.variables}
+    assert read == {"user_id_table:0", "item_id_trgt_table:0", "cat_id_trgt_table:0"}
+    assert len(model.variables) > 30, "the model has its own variables again"
 
 
 def test_unknown_ids_score_as_the_padding_row(models: Path, checkpoint: Path) -> None:

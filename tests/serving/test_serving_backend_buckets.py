@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,14 @@ def test_without_graph_level_nothing_is_clustered(xla: XlaServer, score: Any, mo
 
 def test_only_the_requested_rows_count_in_the_statistics(xla: XlaServer, score: Any) -> None:
     xla.client.load_model("warm")
-    read = lambda: xla.client.get_inference_statistics("warm").model_stats[0].inference_count  # noqa: E731
+    read = lambda: xla.client.get_inference_statistics("warm").model_stats[0]  # noqa: E731
     before = read()
     score("warm", rows_of(5))
-    assert read() - before == 5
+    deadline = time.monotonic() + 30.0
+    while (after := read()).execution_count == before.execution_count:  # booked just after the response is sent
+        assert time.monotonic() < deadline, "the request was never booked"
+        time.sleep(0.01)
+    assert after.inference_count - before.inference_count == 5
 
 
 def add_linked(repository: Path, of: str, name: str, text: str) -> None:
