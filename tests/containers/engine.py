@@ -98,7 +98,7 @@ class Engine:
     def compose_build(self, service: str) -> float:
         """The image of a service, from the compose file's words; seconds that it took."""
         started = time.monotonic()
-        options = ["--podman-build-args", " ".join(build_options())]
+        options = ["--podman-build-args", " ".join(build_options()), "--profile", service]
         self.compose("build", service, options=options, timeout_s=1800)
         return time.monotonic() - started
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -15,12 +14,6 @@ OURS = re.compile(r"recserve-(triton|train|client):\d+\.\d+\.\d+(-gpu)?")
 PINNED = re.compile(r"[\w.-]+\.[a-z]+/[\w./-]+:v?\d+\.\d+(\.\d+)?[\w.-]*")
 INTERNAL_PORTS = {"8000", "8002", "8003"}  # Triton's HTTP and metrics, the side-car's metrics
 every_service = pytest.mark.parametrize("name", SERVICES)
-
-
-def option(service: dict[str, Any], name: str) -> str:
-    """The value of --name=value in a service's command."""
-    (value,) = [word.split("=", 1)[1] for word in service["command"] if word.startswith(f"--{name}=")]
-    return str(value)
 
 
 def test_the_services_are_those_of_the_documentation() -> None:
@@ -139,7 +132,7 @@ def test_the_gpu_file_changes_only_where_training_and_serving_run() -> None:
     assert trainer["build"]["args"]["FLAVOR"] == "gpu"
     assert trainer["build"]["args"]["BASE_IMAGE"] == "nvcr.io/nvidia/tensorflow:25.02-tf2-py3"
     assert trainer["image"] != plain["services"]["trainer"]["image"], "both may be built on one machine"
-    assert trainer["command"] == plain["services"]["trainer"]["command"]
+    assert trainer["entrypoint"] == plain["services"]["trainer"]["entrypoint"]
 
 
 def test_variables_reach_their_places() -> None:

@@ -44,7 +44,8 @@ def _import_debian(engine: Engine) -> None:
     command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
     archive = FOLDER / "debian.tar"
-    subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
+    downloads = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*"]
+    subprocess.run(["tar", "-C", str(root), *downloads, "-cf", str(archive), "."], check=True)
     engine.podman("import", "--quiet", str(archive), DEBIAN)
     archive.unlink()
     shutil.rmtree(root)

@@ -2,7 +2,7 @@
 ARG DEBIAN
 FROM ${DEBIAN}
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends prometheus \
+    && apt-get install -y --no-install-recommends prometheus wget \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o nobody -g nogroup /prometheus
 USER nobody
