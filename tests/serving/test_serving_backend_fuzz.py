@@ -22,6 +22,7 @@ import pytest
 
 from serving.embedded import TritonServer
 from serving.tool_folder import ToolFolder
+from tests.serving.crashes import whose_crash
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -171,10 +172,11 @@ def test_random_requests_are_all_answered_and_memory_stays_flat(fuzzed: TritonSe
             thread.start()
         for thread in threads:
             thread.join()
+        log = fuzzed.log_file.read_text(errors="replace")
+        assert fuzzed.is_running(), f"a crash of the {whose_crash(log)}:\n{log[-5000:]}"
         for sender in senders:
             assert not sender.mistakes, sender.mistakes[:5]
             ends += sender.ends
-        assert fuzzed.is_running(), fuzzed.log_tail()
         memory.append(rss_mb(fuzzed))
     print(f"{dict(ends)}; RSS after the halves: {memory[0]:.0f} and {memory[1]:.0f} MB")
     assert sum(ends.values()) == REQUESTS // 2 // THREADS * THREADS * 2, "a request was lost"
