@@ -14,7 +14,8 @@ from serving.tool_folder import ToolFolder
 from tests.serving.crashes import whose_crash
 
 HEAD = "I1121 06:00:00.000000 1 server.cc:674] ready\nSignal (11) received.\n"
-GRPC = " 0# 0x00005581 in tritonserver\n 1# triton::server::grpc::ModelInferHandler::Process in tritonserver\n"
+GRPC = " 0# 0x00005581 in /t/bin/tritonserver\n 1# pthread_mutex_lock in /lib/libc.so.6\n"  # as the race leaves it
+CORE = " 2# 0x00007f01 in /t/lib/libtritonserver-717102f0.so\n"
 OURS = " 2# recserve::Execute in /t/backends/tensorflow/libtriton_tensorflow.so\n"
 
 
@@ -24,7 +25,8 @@ OURS = " 2# recserve::Execute in /t/backends/tensorflow/libtriton_tensorflow.so\
         ("I1121 06:00:00.000000 1 server.cc:674] libtriton_tensorflow.so loaded\n", "none"),
         (HEAD + GRPC, "frontend"),
         (HEAD + GRPC + OURS, "backend"),
-        (HEAD + " 0# 0x00005581 in /usr/lib/libc.so.6\n", "server"),
+        (HEAD + GRPC + CORE, "server"),
+        (HEAD, "server"),
     ],
 )
 def test_the_frames_tell_whose_crash_it_was(log: str, whose: str) -> None:
