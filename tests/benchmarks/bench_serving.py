@@ -14,13 +14,14 @@ from perf.points import PERF_ANALYZER, Point
 from tests.benchmarks import serving_repository as repo
 from tests.benchmarks.child import BenchmarkError, stop_on_sigterm
 from tests.benchmarks.machine import machine_facts
+from tests.benchmarks.onnx_twin import ONNX, add_onnx_twin, onnx_packages
 from tests.benchmarks.output import print_results, run_main, say
 from tests.benchmarks.serving_figures import Figures, ratios_of, tables_of
 from tests.benchmarks.serving_load_time import load_seconds
 from tests.benchmarks.serving_memory import measure_memory
 from tests.benchmarks.serving_points import ceiling, measure_points
 from tests.benchmarks.serving_ranking import measure_ranking
-from tests.benchmarks.serving_server import server_on_its_own_cpu
+from tests.benchmarks.serving_server import BACKENDS, server_on_its_own_cpu
 from training.feature_spec import FeatureSpec
 
 
@@ -31,11 +32,12 @@ from training.feature_spec import FeatureSpec
 @click.option("--rounds", type=click.IntRange(min=1), default=2, help="Times each point is measured; medians count.")
 @click.option("--candidates", type=click.IntRange(min=1), default=1000, help="Candidates of a ranking request.")
 @click.option("--memory/--no_memory", default=True, help="Measure memory with a table of 1.2 million rows.")
+@click.option("--onnx", is_flag=True, help="Also ONNX Runtime in the Python backend; installs tf2onnx beside the rest.")
 @click.option(
     "--work", type=click.Path(path_type=Path), default=Path("build/bench/serving"), help="Folder for all files."
 )
 def main(
-    batches: str, concurrency: str, requests: int, rounds: int, candidates: int, memory: bool, work: Path
+    batches: str, concurrency: str, requests: int, rounds: int, candidates: int, memory: bool, onnx: bool, work: Path
 ) -> None:  # fmt: skip
     """Measure serving side by side: our backend, the Python backend, and a bare TF_SessionRun loop."""
     stop_on_sigterm()
@@ -47,13 +49,17 @@ def main(
     repository = work / "repository"
     version = repo.exported(repo.trained_checkpoint(work, "sim"), repository, "--instances", 1)
     repo.add_python_twin(repository)
+    models = dict(BACKENDS)
+    if onnx:
+        add_onnx_twin(repository, onnx_packages(work / "onnx"))
+        models["onnx"] = ONNX
     tools = repo.tools_with_python_backend(work / "tools")
     repo.let_stubs_find_python(tools)
     points = [Point(PERF_ANALYZER, b, c) for b in _numbers(batches) for c in _numbers(concurrency)]
     spec = FeatureSpec.load(version / "feature_spec.yaml")
     with server_on_its_own_cpu(repository, tools, "explicit") as server:
-        figures: Figures = {"benchmark": "serving", "machine": machine, "load_s": load_seconds(server, rounds)}
-        measured = measure_points(server, spec, points, requests, rounds, work)
+        figures: Figures = {"benchmark": "serving", "machine": machine, "load_s": load_seconds(server, models, rounds)}
+        measured = measure_points(server, models, spec, points, requests, rounds, work)
         figures["points"] = measured
         figures["ceiling"] = ceiling(server, spec, version, measured, work)
         figures["rank"] = measure_ranking(server, spec, candidates)

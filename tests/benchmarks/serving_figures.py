@@ -22,6 +22,9 @@ def ratios_of(figures: Figures) -> dict[str, float]:
         pair = [at.get((kind, 1, CEILING_CONCURRENCY)) for kind in ("native", "python")]
         if all(pair):
             ratios[f"{name}_native_to_python_batch_1_concurrency_4"] = pair[0][figure] / pair[1][figure]  # type: ignore[index]
+        onnx = at.get(("onnx", 1, CEILING_CONCURRENCY))
+        if pair[0] and onnx:
+            ratios[f"{name}_native_to_onnx_batch_1_concurrency_4"] = pair[0][figure] / onnx[figure]
     rank = figures["rank"]
     ratios["rank_to_pointwise_candidates_per_s"] = rank["pointwise"]["p50_ms"] / rank["rank"]["p50_ms"]
     ratios["rank_to_pointwise_request_bytes"] = rank["request_bytes"]["rank"] / rank["request_bytes"]["pointwise"]

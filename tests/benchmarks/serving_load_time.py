@@ -5,22 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 from serving.embedded import TritonServer
 from tests.benchmarks import serving_repository as repo
-from tests.benchmarks.serving_server import BACKENDS, wait_until
+from tests.benchmarks.serving_server import wait_until
 
 LOAD_TIMEOUT_S = 60.0
 
 
-def load_seconds(server: TritonServer, rounds: int) -> dict[str, float]:
-    """From the load call to its return, which is when the version serves; medians."""
+def load_seconds(server: TritonServer, models: Mapping[str, str], rounds: int) -> dict[str, float]:
+    """From the load call to its return, which is when the version serves; medians. models: names by kind."""
     import tritonclient.grpc as triton
 
     seconds = defaultdict(list)
     with triton.InferenceServerClient(server.endpoints.grpc) as client:
         for number_of_round in range(rounds):
-            for kind, model in BACKENDS.items():
+            for kind, model in models.items():
                 if number_of_round:
                     client.unload_model(model)
                     wait_until(lambda model=model: not client.is_model_ready(model))

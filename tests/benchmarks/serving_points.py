@@ -18,7 +18,7 @@ from serving.embedded import TritonServer
 from tests.benchmarks import serving_repository as repo
 from tests.benchmarks.output import say
 from tests.benchmarks.serving_figures import Figures
-from tests.benchmarks.serving_server import BACKENDS, SERVER_CPU
+from tests.benchmarks.serving_server import SERVER_CPU
 from tests.benchmarks.session_loop import SessionLoop, compile_session_loop
 from training.feature_spec import FeatureSpec
 
@@ -26,9 +26,15 @@ PAYLOAD_ROWS = 2048
 
 
 def measure_points(
-    server: TritonServer, spec: FeatureSpec, points: Sequence[Point], requests: int, rounds: int, work: Path
+    server: TritonServer,
+    models: Mapping[str, str],
+    spec: FeatureSpec,
+    points: Sequence[Point],
+    requests: int,
+    rounds: int,
+    work: Path,
 ) -> list[Figures]:
-    """Each point with both backends in turn, every second round in the other order."""
+    """Each point with all of the models (names by kind) in turn, every second round in the other order."""
     inputs = _served_inputs(server)
     payload = work / "payload.json"
     write_perf_analyzer_json(random_rows(spec, inputs, PAYLOAD_ROWS), payload)
@@ -36,8 +42,8 @@ def measure_points(
     rows: dict[tuple[Point, str], list[ResultRow]] = defaultdict(list)
     for number_of_round in range(rounds):
         for point in points:
-            for kind in sorted(BACKENDS, reverse=bool(number_of_round % 2)):
-                analyzer = Analyzer(binary, server.endpoints.grpc, BACKENDS[kind], "1", payload, work_dir=work)
+            for kind in sorted(models, reverse=bool(number_of_round % 2)):
+                analyzer = Analyzer(binary, server.endpoints.grpc, models[kind], "1", payload, work_dir=work)
                 row = analyzer.measure(point, max(60, requests if point.batch_size < 256 else requests // 4))
                 rows[point, kind].append(row)
                 speed = f"{row.rows_per_s:,.0f} rows/s, p99 {row.p99_ms:.2f} ms"
