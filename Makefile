@@ -91,9 +91,10 @@ bench-accuracy: env kernels ## AUC over seeds; DATA= SEEDS= EPOCHS= MODELS= SHOR
 		$(call flag,PREFIXES,prefixes) $(call flag,BATCH,batch) $(if $(filter 1 yes true,$(AMP)),--amp) \
 		$(call flag,TRAIN,train_options) $(call flag,PREPROCESS,preprocess_options)
 
-bench-serving: env kernels tools backend ## our backend, the Python backend, no server; BATCHES= CONCURRENCY= REQUESTS= ROUNDS= CANDIDATES=
+bench-serving: env kernels tools backend ## our backend, the Python backend, no server; BATCHES= CONCURRENCY= REQUESTS= ROUNDS= CANDIDATES= ONNX=1
 	@$(BIN)/python -m tests.benchmarks.bench_serving $(call flag,BATCHES,batches) $(call flag,CONCURRENCY,concurrency) \
-		$(call flag,REQUESTS,requests) $(call flag,ROUNDS,rounds) $(call flag,CANDIDATES,candidates)
+		$(call flag,REQUESTS,requests) $(call flag,ROUNDS,rounds) $(call flag,CANDIDATES,candidates) \
+		$(if $(filter 1 yes true,$(ONNX)),--onnx)
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .tools build .demo .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

@@ -47,18 +47,24 @@ def exported(checkpoint: Path, repository: Path, *options: object) -> Path:
 
 
 def add_python_twin(repository: Path) -> None:
-    """PYTHON beside NATIVE: the same SavedModel and the same config.pbtxt but for the backend and its parameters."""
-    source, twin = repository / NATIVE, repository / PYTHON
+    """PYTHON beside NATIVE: the same SavedModel behind the Python backend."""
+    twin = write_twin(repository, PYTHON, TWIN)
+    (twin / "1" / "model.savedmodel").symlink_to(repository / NATIVE / "1" / "model.savedmodel")
+
+
+def write_twin(repository: Path, name: str, program: Path) -> Path:
+    """A model of the Python backend; config.pbtxt is NATIVE's but for the backend and its parameters. Its folder."""
+    source, twin = repository / NATIVE, repository / name
     shutil.rmtree(twin, ignore_errors=True)
     (twin / "1").mkdir(parents=True)
-    (twin / "1" / "model.savedmodel").symlink_to(source / "1" / "model.savedmodel")
-    shutil.copy(TWIN, twin / "1" / "model.py")
+    shutil.copy(program, twin / "1" / "model.py")
     config = (source / "config.pbtxt").read_text(encoding="utf-8")
-    config = re.sub(r"^name:.*$", f'name: "{PYTHON}"', config, flags=re.MULTILINE)
+    config = re.sub(r"^name:.*$", f'name: "{name}"', config, flags=re.MULTILINE)
     config = re.sub(r"^(platform|default_model_filename):.*\n", "", config, flags=re.MULTILINE)
     config = re.sub(r"^backend:.*$", 'backend: "python"', config, flags=re.MULTILINE)
     config = re.sub(r"^parameters \{.*?^\}\n", "", config, flags=re.MULTILINE | re.DOTALL)
     (twin / "config.pbtxt").write_text(config, encoding="utf-8")
+    return twin
 
 
 def set_instances(repository: Path, model: str, count: int) -> None:

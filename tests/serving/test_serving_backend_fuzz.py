@@ -1,10 +1,11 @@
-"""Random requests against a live server: right and wrong shapes, types, sizes, strings, deadlines.
+"""Random requests against a live server: right and wrong shapes, types, sizes, strings.
 
 `RECSERVE_FUZZ_REQUESTS=100000 pytest tests/serving/test_serving_backend_fuzz.py` for a long run.
 
-Deadlines here are either generous or too short to reach the server in time, and nothing is cancelled: the gRPC
-frontend of Triton up to 2.52 crashes if a request ends just as its cancellation arrives, which is not the backend's
-doing. Cancelled requests are tested apart, in test_serving_backend_buffers.py and in the sanitizers' program.
+Deadlines are generous and nothing is cancelled: the gRPC frontend of Triton up to 2.52 crashes if a request ends just
+as its cancellation arrives, which is not the backend's doing. (With deadlines of a microsecond for 2 % of the requests
+it did, in a run of 100,000.) Cancelled requests are tested apart, in test_serving_backend_buffers.py and in the
+sanitizers' program. Should the server die, the message says whose crash it was.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import pytest
 
 from serving.embedded import TritonServer
 from serving.tool_folder import ToolFolder
+from tests.serving.crashes import whose_crash
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 REQUESTS = int(os.environ.get("RECSERVE_FUZZ_REQUESTS", "3000"))
 THREADS = 4
-GENEROUS_S, TOO_SHORT_S = 60.0, 1e-6
+GENEROUS_S = 60.0
 GROWTH_MB = 30.0  # that the second half may add; a leak of 1 kB per request would be 50 MB in the long run
 MODELS = ["open_width", "echo_string", "echo_int64", "padded", "picky", "optional", "ragged", "unbatched"]
 TYPES = [np.float32, np.int64, np.int32, np.bool_, np.object_]
@@ -141,17 +143,15 @@ class Sender:
         model = self._chance.choice(MODELS)
         inputs = right(self._chance, model)
         value = expected(model, inputs)
-        spoilt, hasty = self._chance.random() < 0.3, self._chance.random() < 0.02
+        spoilt = self._chance.random() < 0.3
         if spoilt:
             inputs = spoil(self._chance, inputs)
         tensors = [self._make_input(name, item) for name, item in inputs.items()]
         try:
-            result = client.infer(model, tensors, client_timeout=TOO_SHORT_S if hasty else GENEROUS_S)
+            result = client.infer(model, tensors, client_timeout=GENEROUS_S)
         except InferenceServerException as error:
-            allowed = {"StatusCode.DEADLINE_EXCEEDED"} if hasty else set()
-            if spoilt or value is None:
-                allowed.add("StatusCode.INVALID_ARGUMENT")
-            assert error.status() in allowed, f"{model}: {error}"
+            refused = (spoilt or value is None) and error.status() == "StatusCode.INVALID_ARGUMENT"
+            assert refused, f"{model}: {error}"
             return str(error.status())
         assert not spoilt, f"{model} accepted { ({name: item.shape for name, item in inputs.items()}) }"
         assert value is not None
@@ -171,10 +171,11 @@ def test_random_requests_are_all_answered_and_memory_stays_flat(fuzzed: TritonSe
             thread.start()
         for thread in threads:
             thread.join()
+        log = fuzzed.log_file.read_text(errors="replace")
+        assert fuzzed.is_running(), f"a crash of the {whose_crash(log)}:\n{log[-5000:]}"
         for sender in senders:
             assert not sender.mistakes, sender.mistakes[:5]
             ends += sender.ends
-        assert fuzzed.is_running(), fuzzed.log_tail()
         memory.append(rss_mb(fuzzed))
     print(f"{dict(ends)}; RSS after the halves: {memory[0]:.0f} and {memory[1]:.0f} MB")
     assert sum(ends.values()) == REQUESTS // 2 // THREADS * THREADS * 2, "a request was lost"

@@ -1,0 +1,57 @@
+"""What bench_serving's figures come down to: ratios and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.benchmarks.output import number
+from training.report.tables import Table
+
+CEILING_BATCH, CEILING_CONCURRENCY = 64, 4
+Figures = dict[str, Any]
+
+
+def ratios_of(figures: Figures) -> dict[str, float]:
+    """What the tables come down to. More than 1: the first is larger."""
+    at = {(r["backend"], r["batch"], r["concurrency"]): r for r in figures["points"]}
+    ratios = {"load_native_to_python": figures["load_s"]["native"] / figures["load_s"]["python"]}
+    saturated = [r["rows_per_s"] for (kind, batch, _), r in at.items() if (kind, batch) == ("native", CEILING_BATCH)]
+    if saturated:
+        ratios["saturated_to_ceiling_batch_64"] = max(saturated) / figures["ceiling"][str(CEILING_BATCH)]
+    for name, figure in (("throughput", "rows_per_s"), ("p99", "p99_ms")):
+        pair = [at.get((kind, 1, CEILING_CONCURRENCY)) for kind in ("native", "python")]
+        if all(pair):
+            ratios[f"{name}_native_to_python_batch_1_concurrency_4"] = pair[0][figure] / pair[1][figure]  # type: ignore[index]
+        onnx = at.get(("onnx", 1, CEILING_CONCURRENCY))
+        if pair[0] and onnx:
+            ratios[f"{name}_native_to_onnx_batch_1_concurrency_4"] = pair[0][figure] / onnx[figure]
+    rank = figures["rank"]
+    ratios["rank_to_pointwise_candidates_per_s"] = rank["pointwise"]["p50_ms"] / rank["rank"]["p50_ms"]
+    ratios["rank_to_pointwise_request_bytes"] = rank["request_bytes"]["rank"] / rank["request_bytes"]["pointwise"]
+    for kind, memory in figures.get("memory_bytes", {}).items():
+        ratios[f"memory_4_instances_to_1_{kind}"] = memory["4"] / memory["1"]
+    return ratios
+
+
+def tables_of(figures: Figures) -> list[Table]:
+    rows = [
+        [
+            str(r["batch"]), str(r["concurrency"]), r["backend"], number(r["rows_per_s"], ",.0f"),
+            *(number(r[f"p{q}_ms"], ".2f") for q in (50, 90, 95, 99)),
+        ]
+        for r in figures["points"]
+    ]  # fmt: skip
+    points = Table(
+        "Requests", ["batch", "in flight", "backend", "rows/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms"], rows, 0,
+        "Server on one CPU, perf_analyzer on another; medians of the rounds.",
+    )  # fmt: skip
+    rank = figures["rank"]
+    ranking = Table(
+        f"{rank['candidates']:,} candidates of one user", ["request", "bytes of ids", "p50 ms", "p99 ms"],
+        [
+            [kind, f"{rank['request_bytes'][kind]:,}", *(f"{rank[kind][f'p{q}_ms']:.2f}" for q in (50, 99))]
+            for kind in ("rank", "pointwise")
+        ],
+    )  # fmt: skip
+    ratios = Table("Ratios", ["what", "ratio"], [[name, f"{value:.3f}"] for name, value in figures["ratios"].items()])
+    return [points, ranking, ratios]
