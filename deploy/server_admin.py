@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from client.tls import TlsFiles
 from deploy.connection import Connection
 from deploy.errors import LoadRefused, ServerDown, SettingError
 
 DOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 NOT_EXPLICIT = "explicit model load / unload is not allowed"
+RESTRICTED = "protocol is restricted"
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ class ServerAdmin:
 
         self._url, self._headers = connection.url, dict(connection.headers)
         self._timeout_s, self._load_timeout_s = timeout_s, load_timeout_s
+        files = connection.tls or TlsFiles()
         self._client = triton.InferenceServerClient(
-            connection.url, ssl=connection.ssl, root_certificates=connection.root_certificates,
-            private_key=connection.private_key, certificate_chain=connection.certificate_chain,
+            connection.url, ssl=connection.tls is not None, root_certificates=files.root_certificates,
+            private_key=files.private_key, certificate_chain=files.certificate_chain,
         )  # fmt: skip
 
     def is_up(self) -> bool:
@@ -100,6 +103,11 @@ class ServerAdmin:
             return SettingError(
                 f"server {self._url}: it does not load models on request; start it with "
                 "`recserve serve --model_control_mode explicit` (--model-control-mode=explicit of tritonserver)."
+            )
+        if RESTRICTED in message:
+            return SettingError(
+                f"server {self._url}: it wants a secret for administrative calls; give its file with "
+                "--admin_secret_file, as the server's own."
             )
         if status in DOWN or not refusal:
             return ServerDown(f"server {self._url}: {status or 'no status'}: {message}. Is it up?")

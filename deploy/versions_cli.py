@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.connection_options import connection_options
+
 if TYPE_CHECKING:
+    from deploy.connection import Connection
     from deploy.publication import Publisher
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -18,7 +21,6 @@ LOG_FILE = ".decisions.json"
 
 _repository = click.option("--model_repository", default="model_repository", type=FOLDER, help="Triton's repository.")
 _name = click.option("--model_name", default="sim", help="Name of the model; <model_name>_rank moves with it.")
-_url = click.option("--url", default="127.0.0.1:8001", help="gRPC address of the server, host:port.")
 _wait = click.option(
     "--server_timeout_s", default=60.0, type=click.FloatRange(0), help="Seconds to wait for a server that is down."
 )
@@ -39,17 +41,19 @@ def versions() -> None:
 
 @versions.command("list", context_settings=CONTEXT)
 @_of_a_model
-@click.option("--url", default=None, help="Ask this server what it serves, host:port.  [default: files only]")
+@click.option("--ask_server", is_flag=True, help="Ask the server at --url too which versions it serves.")
+@connection_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def list_versions(model_repository: Path, model_name: str, url: str | None, as_json: bool) -> None:
+def list_versions(
+    model_repository: Path, model_name: str, ask_server: bool, connection: Connection, as_json: bool
+) -> None:  # fmt: skip
     """Show the versions, oldest first: which one is live, who made it when, from which data, how good it is."""
-    from deploy.connection import Connection
     from deploy.server_admin import ServerAdmin
     from deploy.versions_table import describe, table
 
     served = None
-    if url:
-        with ServerAdmin(Connection(url)) as admin:
+    if ask_server:
+        with ServerAdmin(connection) as admin:
             served = admin.ready_versions(model_name)
     found = describe(model_repository, model_name, served)
     if as_json:
@@ -62,7 +66,7 @@ def list_versions(model_repository: Path, model_name: str, url: str | None, as_j
 
 @versions.command(context_settings=CONTEXT)
 @_of_a_model
-@_url
+@connection_options
 @_wait
 @click.option("--checkpoint", default=None, type=FOLDER, help="Export this checkpoint of `recserve train` first.")
 @click.option("--exported", default=None, type=FOLDER, help="Or take the newest version of this model repository.")
@@ -72,7 +76,7 @@ def list_versions(model_repository: Path, model_name: str, url: str | None, as_j
 @click.option("--held_rows", default=1000, type=click.IntRange(1), help="Test rows to compare, element by element.")
 @click.option("--reason", default="by hand", help="For the record.")
 def publish(
-    model_repository: Path, model_name: str, url: str, server_timeout_s: float, checkpoint: Path | None,
+    model_repository: Path, model_name: str, connection: Connection, server_timeout_s: float, checkpoint: Path | None,
     exported: Path | None, export_options: str, data: Path | None, scores: Path | None, held_rows: int, reason: str,
 ) -> None:  # fmt: skip
     """Publish a checkpoint, or a version exported elsewhere, and load it.
@@ -89,7 +93,7 @@ def publish(
         raise click.UsageError("--data and --scores belong together; give both, or none.")
     with (
         exported_version(checkpoint, exported, model_name, export_options, data, scores, held_rows) as found,
-        _publisher(model_repository, model_name, url, server_timeout_s) as publisher,
+        _publisher(model_repository, model_name, connection, server_timeout_s) as publisher,
         _recorded(model_repository, "published", reason) as facts,
     ):
         previous = publisher.live
@@ -103,16 +107,21 @@ def publish(
 
 @versions.command(context_settings=CONTEXT)
 @_of_a_model
-@_url
+@connection_options
 @_wait
 @click.option("--to", default=None, type=click.IntRange(1), help="Version to serve.  [default: the one before]")
 @click.option("--reason", default="by hand", help="For the record.")
 def rollback(
-    model_repository: Path, model_name: str, url: str, server_timeout_s: float, to: int | None, reason: str
+    model_repository: Path,
+    model_name: str,
+    connection: Connection,
+    server_timeout_s: float,
+    to: int | None,
+    reason: str,
 ) -> None:
     """Serve an older version, until the next one is published."""
     with (
-        _publisher(model_repository, model_name, url, server_timeout_s) as publisher,
+        _publisher(model_repository, model_name, connection, server_timeout_s) as publisher,
         _recorded(model_repository, "rolled_back", reason) as facts,
     ):
         before, now = publisher.roll_back(to)
@@ -138,13 +147,13 @@ def prune(model_repository: Path, model_name: str, keep: int) -> None:
 
 
 @contextmanager
-def _publisher(repository: Path, name: str, url: str, timeout_s: float) -> Iterator[Publisher]:
-    from deploy.connection import Connection
+def _publisher(
+    repository: Path, name: str, connection: Connection, timeout_s: float
+) -> Iterator[Publisher]:  # fmt: skip
     from deploy.patience import Patience
     from deploy.publication import Publisher
     from deploy.server_admin import ServerAdmin
 
-    connection = Connection(url)
     patience = Patience(timeout_s, on_wait=lambda reason: click.echo(f"waiting: {reason}", err=True))
     with ServerAdmin(connection) as admin:
         yield Publisher(repository, name, connection, admin, patience)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.connection_options import connection_options
 from deploy.score_file import METRICS
+
+if TYPE_CHECKING:
+    from deploy.connection import Connection
 
 FOLDER = click.Path(path_type=Path)
 COUNT = click.IntRange(1)
@@ -36,7 +40,7 @@ class Words(click.ParamType):
 )  # fmt: skip
 @click.option("--model_repository", default="model_repository", type=FOLDER, help="Triton's repository.")
 @click.option("--model_name", default="sim", help="Name of the model; <model_name>_rank moves with it.")
-@click.option("--url", default="127.0.0.1:8001", help="gRPC address of the server, host:port.")
+@connection_options
 @click.option("--state_dir", default=".recserve/sidecar", type=FOLDER, help="Folder for journal, runs and log.")
 @click.option(
     "--recipe", default=None, type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -81,8 +85,8 @@ class Words(click.ParamType):
 @click.option("--bootstrap_users", default=2000, type=COUNT, help="Users in the dataset that --bootstrap generates.")
 @click.option("--once", is_flag=True, help="End when no dataset is waiting.")
 def sidecar(
-    model_repository: Path, model_name: str, url: str, state_dir: Path, metrics_host: str, metrics_port: int,
-    once: bool, **options: Any,
+    model_repository: Path, model_name: str, connection: Connection, state_dir: Path, metrics_host: str,
+    metrics_port: int, once: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train on each new dataset, and publish what is not worse.
 
@@ -93,7 +97,6 @@ def sidecar(
     <state_dir>/decisions.json. A kill at any point loses nothing. The server needs --model_control_mode explicit.
     """
     from client.termination import termination_as_exit
-    from deploy.connection import Connection
     from deploy.server_admin import ServerAdmin
     from deploy.sidecar.children import Children
     from deploy.sidecar.endpoint import serving
@@ -103,7 +106,7 @@ def sidecar(
     from deploy.sidecar.settings import SidecarSettings
 
     settings = SidecarSettings(
-        repository=model_repository.resolve(), name=model_name, connection=Connection(url), state=state_dir.resolve(),
+        repository=model_repository.resolve(), name=model_name, connection=connection, state=state_dir.resolve(),
         **{**options, "data": options["data"].resolve()},
     )  # fmt: skip
     metrics = Metrics()

@@ -54,7 +54,7 @@ class Versions:
         return result.stdout
 
     def live(self) -> dict[str, Any]:
-        return json.loads(self("list", "--json"))
+        return json.loads(self("list", "--ask_server", "--json"))
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from client import GrpcTransport, ModelNotFound, RetryPolicy, Scorer, ServerError, ServerUnavailable, TlsFiles
-from client.admin import ADMIN_HEADER
+from client.admin import ADMIN_HEADER, admin_header
+from deploy.connection import Connection
+from deploy.errors import ServerDown, SettingError
+from deploy.server_admin import ServerAdmin
 from serving.admin_secret import KEY, AdminSecret
 from serving.embedded import TritonServer
 from serving.tls import ServerTls
@@ -241,3 +244,19 @@ def test_the_command_line_is_where_the_secret_can_be_read(secured: TritonServer)
     assert SECRET in command
     assert SECRET not in Path(f"/proc/{secured.pid}/environ").read_text()
     assert SECRET not in secured.log_file.read_text()
+
+
+def test_an_administrator_needs_the_secret_and_a_certificate(
+    secured: TritonServer, tls: TlsFiles, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET + "\n")
+    headers = dict([admin_header(secret)])
+    with ServerAdmin(Connection(secured.endpoints.grpc, tls, headers)) as administrator:
+        administrator.load("sim")
+        assert administrator.ready_versions("sim") == [1]
+    with ServerAdmin(Connection(secured.endpoints.grpc, tls)) as stranger:
+        with pytest.raises(SettingError, match="--admin_secret_file"):
+            stranger.load("sim")
+    with ServerAdmin(Connection(secured.endpoints.grpc, None, headers)) as unencrypted, pytest.raises(ServerDown):
+        unencrypted.ready_versions("sim")
