@@ -76,7 +76,7 @@ def stack(engine: Engine, figures: dict[str, Any]) -> Iterator[Engine]:
     try:
         started = time.monotonic()
         engine.compose("up", "--detach")
-        wait_for(engine, "Triton answers", lambda: "no model is loaded" in health_words(engine), 60.0)
+        wait_for(engine, "Triton answers", lambda: "was answered with 4" in health_words(engine), 60.0)
         figures["triton_live_s"] = round(time.monotonic() - started, 1)
         wait_for(engine, "a first model scores", lambda: engine.health("triton") == "healthy", FIRST_TRAINING_S)
         figures["up_to_first_score_s"] = round(time.monotonic() - started, 1)
