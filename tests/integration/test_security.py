@@ -255,8 +255,8 @@ def test_an_administrator_needs_the_secret_and_a_certificate(
     with ServerAdmin(Connection(secured.endpoints.grpc, tls, headers)) as administrator:
         administrator.load("sim")
         assert administrator.ready_versions("sim") == [1]
-    with ServerAdmin(Connection(secured.endpoints.grpc, tls)) as stranger:
-        with pytest.raises(SettingError, match="--admin_secret_file"):
-            stranger.load("sim")
+    stranger = ServerAdmin(Connection(secured.endpoints.grpc, tls))
+    with stranger, pytest.raises(SettingError, match="--admin_secret_file"):
+        stranger.load("sim")
     with ServerAdmin(Connection(secured.endpoints.grpc, None, headers)) as unencrypted, pytest.raises(ServerDown):
         unencrypted.ready_versions("sim")
