@@ -13,6 +13,7 @@ brought no new checkpoint.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import signal
 import subprocess
@@ -21,6 +22,8 @@ import time
 from pathlib import Path
 
 POLL_S = 2.0
+DISCOVERY_TIMEOUT_S = 30.0
+HOST = re.compile(r"[^\s:,]+:[1-9]\d*")
 
 
 def main(arguments: list[str]) -> int:
@@ -43,18 +46,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(command: list[str], discover: str, hosts: list[str]) -> int | None:
-    """The exit code; None if the run was stopped because the list changed."""
+    """The exit code; None if the run was stopped because the list changed. Whatever it raises, the run is over."""
     _say(shlex.join(command))
     with subprocess.Popen(command) as run:
         try:
             while (code := _code_within(run, POLL_S)) is None:
                 now = _hosts(discover)
-                if now and now != hosts:
+                if now and sorted(now) != sorted(hosts):
                     _say(f"hosts: {', '.join(now)} instead of {', '.join(hosts)}; stopping for a restart")
                     run.send_signal(signal.SIGTERM)
                     run.wait()
                     return None  # whatever its code: horovodrun may end with 0 after a signal
-        except KeyboardInterrupt:
+        except BaseException:
             run.send_signal(signal.SIGTERM)
             run.wait()
             raise
@@ -77,13 +80,18 @@ def _command(options: argparse.Namespace, hosts: list[str], resume: bool) -> lis
 
 
 def _hosts(discover: str) -> list[str]:
-    """What the program prints, a host without a number having one process; nothing if it fails."""
-    done = subprocess.run([discover], capture_output=True, text=True, check=False)
-    if done.returncode:
-        _say(f"{discover} failed with exit code {done.returncode}: {done.stderr.strip()}")
+    """What the program prints, a host without a number having one process; nothing if that is no list of hosts."""
+    try:
+        done = subprocess.run([discover], capture_output=True, text=True, check=True, timeout=DISCOVERY_TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        _say(f"{discover} failed: {error}")
         return []
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return [line if ":" in line else f"{line}:1" for line in lines]
+    hosts = [line if ":" in line else f"{line}:1" for line in lines]
+    wrong = [host for host in hosts if not HOST.fullmatch(host)]
+    if wrong:
+        _say(f"{discover} printed {wrong[0]!r}; expected host or host:processes, such as worker-1:4")
+    return [] if wrong else hosts
 
 
 def _checkpoints(folder: Path) -> set[tuple[str, int]]:

@@ -108,7 +108,7 @@ def _training(settings: Settings, spec: FeatureSpec, model: CtrModel, workers: W
     total = None if steps is None else max(steps * settings.training.epochs, settings.training.warmup_steps + 1)
     return (
         _round_and_round(data, settings),
-        TrainStep(model, workers, settings.training, total, settings.run.seed % MAX_SEED),
+        TrainStep(model, workers, settings.training, total, settings.run.seed % MAX_SEED, settings.run.native_kernels),
         training_flops_per_row(model),
     )
 

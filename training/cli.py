@@ -49,11 +49,28 @@ def train(recipe: Path | None, **flags: Any) -> None:
     workers = start_workers()
     for sentence in unused_options(settings.model) if workers.is_first else ():
         click.secho(f"warning: {sentence}", fg="yellow", err=True)
-    facts = {} if cpus is None else {"cpus": len(cpus)}
+    facts: dict[str, Any] = {} if cpus is None else {"cpus": len(cpus)}
+    facts["native_kernels_used"] = _uses_kernels(settings, workers)
     if settings.run.mode == "inference" or settings.run.benchmark:
         _measure(settings, workers, facts)
     else:
         _train(settings, workers, facts)
+
+
+def _uses_kernels(settings: Settings, workers: Workers) -> bool:
+    """Says so if they are wanted but are not there."""
+    import tensorflow as tf
+
+    from training.native import kernels_available
+
+    wanted = settings.run.native_kernels and not settings.training.xla
+    used = wanted and kernels_available()
+    if wanted and not used and workers.is_first and not tf.config.list_physical_devices("GPU"):
+        click.secho(
+            "warning: the compiled CPU kernels are missing or of another version; training is slower without them. "
+            "`make kernels` compiles them.", fg="yellow", err=True,
+        )  # fmt: skip
+    return used
 
 
 def _train(settings: Settings, workers: Workers, facts: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def run_training(settings: Settings, workers: Workers, facts: dict[str, Any] | N
     data = training_data(settings, spec, model, workers)
     steps = steps_per_epoch(settings, data)
     total_steps = None if steps is None else steps * settings.training.epochs
-    step = TrainStep(model, workers, settings.training, total_steps, seed % MAX_SEED)
+    step = TrainStep(model, workers, settings.training, total_steps, seed % MAX_SEED, settings.run.native_kernels)
     if start.epoch or start.step:
         first_does(workers, lambda: resumed.restore_step(step) if resumed else None)
     workers.broadcast_variables([*model.variables, *step.optimizer.variables, *step.loss_scale.variables])

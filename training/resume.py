@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from training.settings import Settings
 ORDER = (
     "global_batch_size", "drop_remainder", "repeat_count", "shuffle", "shuffle_rows", "disable_cache", "cache_limit_mb",
 )  # fmt: skip
+LAYOUT = ("prebatch_train_size", "rows_per_group")  # the same rows in other blocks come in another order
 MOMENTS = ("adam", "lazy_adam")  # optimizers whose state a checkpoint of another one does not have
 
 
@@ -51,7 +53,7 @@ def checkpoint_to_resume(settings: Settings, spec: FeatureSpec) -> Checkpoint | 
     _check_optimizer(checkpoint, settings)
     changes = _data_changes(checkpoint.spec, spec)
     if checkpoint.step:
-        changes += _order_changes(checkpoint.settings, settings)
+        changes += _order_changes(checkpoint.settings, settings) + _differences(LAYOUT, checkpoint.spec, spec)
         if changes:
             raise CheckpointError(
                 f"{checkpoint.folder}: epoch {checkpoint.epoch + 1} was interrupted after step {checkpoint.step}, and "
@@ -100,8 +102,13 @@ def _check_optimizer(checkpoint: Checkpoint, settings: Settings) -> None:
 
 
 def _data_changes(before: FeatureSpec, now: FeatureSpec) -> list[str]:
+    return _differences(("rows", "data_fingerprint"), before, now)
+
+
+def _differences(names: Iterable[str], before: FeatureSpec, now: FeatureSpec) -> list[str]:
+    """Of the metadata."""
     changes = []
-    for name in ("rows", "data_fingerprint"):
+    for name in names:
         old, new = before.metadata.get(name), now.metadata.get(name)
         if old != new:
             changes.append(f"{name}: checkpoint has {old}, this run {new}")

@@ -158,13 +158,13 @@ class Settings:
         Raises SettingsError for unknown names (listing the valid ones), wrong types and values out of range.
         """
         known = {f.name: f for _, f in parameters()}
-        values = {name: value for name, value in values.items() if value is not None}  # an empty line of YAML
         unknown = sorted(str(name) for name in values if name not in known)
         if unknown:
             raise SettingsError(
                 f"{source}: unknown parameter{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}; "
                 f"valid are: {', '.join(sorted(known))}"
             )
+        values = {name: value for name, value in values.items() if value is not None}  # an empty line of YAML
         groups = {}
         for group in dataclasses.fields(cls):
             group_type = typing.get_type_hints(cls)[group.name]

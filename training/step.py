@@ -36,12 +36,12 @@ class TrainStep:
     """Runs steps of a model. `optimizer` and `loss_scale` are the state that a checkpoint keeps besides the weights.
 
     total_steps: of the whole training, for schedules that fall; None if unknown. seed: of the dropout masks, which
-    depend on nothing else but the updates done so far, the micro-batch and the rank.
+    depend on nothing else but the updates done so far, the micro-batch and the rank. native: use the compiled kernels.
     """
 
     def __init__(
         self, model: CtrModel, workers: Workers, settings: TrainingSettings, total_steps: int | None = None,
-        seed: int = 0,
+        seed: int = 0, native: bool = True,
     ) -> None:  # fmt: skip
         self.model = model
         self.variables = model.trainable_variables
@@ -51,7 +51,7 @@ class TrainStep:
         self._workers = workers
         self._settings = settings
         self._seed = seed
-        self._native = kernels_available() and not settings.xla
+        self._native = native and kernels_available() and not settings.xla
         signature = (*batch_signature(model.trained), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32))
         self._backward = tf.function(self._weighted_gradients, input_signature=signature, jit_compile=settings.xla)
         self._sum = tf.function(self._sum_of, reduce_retracing=True)

@@ -123,3 +123,30 @@ def test_it_gives_up_after_runs_that_bring_nothing(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert done.stderr.count("horovodrun -np 1 -H localhost:1") == 3
     assert "3 runs in a row without a new checkpoint" in done.stderr
+
+
+def discovered_by(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A run of some seconds, with hosts from another script."""
+    command = elastic(folder, sys.executable, "-c", "import time; time.sleep(7)")
+    (folder / "hosts.sh").write_text(f"#!/bin/sh\n{script}\n")
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment(), cwd=ROOT, check=False
+    )
+
+
+def test_the_same_hosts_in_another_order_change_nothing(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    alternating = f"if rm {flag} 2>/dev/null; then echo localhost:1; echo 127.0.0.1:1"
+    alternating += f"; else touch {flag}; echo 127.0.0.1:1; echo localhost:1; fi"
+    done = discovered_by(alternating, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("train_elastic: horovodrun") == 1
+
+
+def test_a_discovery_that_fails_or_prints_nonsense_leaves_the_run_alone(tmp_path: Path) -> None:
+    state = tmp_path / "calls"
+    script = f'echo >> {state}; case $(wc -l < {state}) in 1) echo localhost;; 2) echo "localhost:x";; *) exit 3;; esac'
+    done = discovered_by(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "printed 'localhost:x'; expected host or host:processes" in done.stderr
+    assert "non-zero exit status 3" in done.stderr

@@ -83,6 +83,11 @@ def test_every_shipped_recipe_is_valid() -> None:
         assert "Command:" in recipe.read_text()
 
 
+def test_an_unknown_key_without_a_value_is_unknown_too() -> None:
+    with pytest.raises(SettingsError, match="unknown parameter leraning_rate"):
+        Settings.from_flat({"leraning_rate": None})
+
+
 def test_an_empty_line_of_a_recipe_keeps_the_default(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("save_checkpoint_path:\nepochs: 2\n")
     assert Settings.load(tmp_path / "recipe.yaml").results.save_checkpoint_path == ""

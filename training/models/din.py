@@ -16,7 +16,7 @@ ALL = slice(None)
 class Model(BehaviourModel):
     """target ‖ attention over T steps ‖ user -> stage_two_mlp_dims -> 1. Needs no negative history.
 
-    The paper's activation unit is `--history_attention activation_unit`; docs/models.md says why it is not the default.
+    The paper's activation unit is `--history_attention activation_unit`; inner products cost a tenth of it.
     """
 
     def __init__(self, spec: FeatureSpec, settings: ModelSettings, compute_dtype: tf.DType, native: bool) -> None:

@@ -17,6 +17,10 @@ SOURCES = Path(__file__).with_name("kernels")
 LIBRARY = Path(__file__).with_name("libkernels.so")
 STAMP = LIBRARY.with_suffix(".json")
 # -march=native: the kernels live on wide registers. RECSERVE_MARCH names another target, for images that travel.
+# what the named targets ask of a processor, as /proc/cpuinfo calls it
+AVX2 = frozenset(("avx2", "fma", "bmi2"))
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+INSTRUCTIONS = {"x86-64-v3": AVX2, "x86-64-v4": AVX512}
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
 
@@ -27,7 +31,9 @@ class KernelBuildError(RuntimeError):
 def is_current() -> bool:
     """True if the library was compiled from these sources against this TensorFlow for this processor."""
     try:
-        return LIBRARY.is_file() and bool(json.loads(STAMP.read_text(encoding="utf-8")) == _fingerprint())
+        return (
+            LIBRARY.is_file() and _runs_here() and bool(json.loads(STAMP.read_text(encoding="utf-8")) == _fingerprint())
+        )
     except (OSError, ValueError, KernelBuildError):
         return False
 
@@ -61,6 +67,12 @@ def build() -> bool:
     return True
 
 
+def _runs_here() -> bool:
+    """False if the named target has instructions that this processor lacks."""
+    needed = INSTRUCTIONS.get(_march(), frozenset())
+    return not needed or needed <= set(_processor_flags().split())
+
+
 def _march() -> str:
     return os.environ.get("RECSERVE_MARCH", "native")
 
@@ -83,12 +95,15 @@ def _fingerprint() -> dict[str, str]:
 
 def _processor_features() -> str:
     """A digest of the instruction sets of this machine: the library of another one may not run here."""
+    return hashlib.sha256(_processor_flags().encode()).hexdigest()[:16]
+
+
+def _processor_flags() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(flags.encode()).hexdigest()[:16]
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def main() -> int:

@@ -34,6 +34,16 @@ def trained(
     return step, step(batch_of(columns, model))
 
 
+def test_no_native_kernels_means_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise AssertionError("a kernel is asked for")
+
+    monkeypatch.setattr("training.sparse_gradients.load_kernels", refuse)
+    model = model_of(spec_of(), settings_of("sim", **FITTING), native=False)
+    step = TrainStep(model, Workers(0, 1), TrainingSettings(), native=False)
+    assert np.isfinite(step(batch_of(columns_of(spec_of(), 16), model)).logits).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_sgd_follows_the_gradient(kind: str) -> None:
     columns = columns_of(spec_of(), 16)

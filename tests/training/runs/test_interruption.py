@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from training.checkpoint import open_checkpoint
 from training.errors import CheckpointError
@@ -105,6 +106,13 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_checkpoint_that_only_the_same_run_go
     other = write_dataset(train_rows=1598, test_rows=100, history=20, longest=8)
     with pytest.raises(CheckpointError, match=r"rows: checkpoint has .*1600.*, this run .*1598"):
         train(other, tmp_path, *load)
+    regrouped = tmp_path / "regrouped"
+    shutil.copytree(fast_dataset, regrouped)
+    specification = yaml.safe_load((regrouped / "feature_spec.yaml").read_text())
+    specification["metadata"]["rows_per_group"] = 7
+    (regrouped / "feature_spec.yaml").write_text(yaml.safe_dump(specification))
+    with pytest.raises(CheckpointError, match=r"rows_per_group: checkpoint has .*, this run 7"):
+        train(regrouped, tmp_path, *load)
     whole = tmp_path / "whole"
     shutil.copytree(open_checkpoint(checkpoints, newest=True).folder, whole / "epoch-0001-step-000001")
     (whole / "epoch-0001-step-000001" / "pass_scores.npz").write_bytes(b"no zip")

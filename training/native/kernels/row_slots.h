@@ -26,9 +26,11 @@ void AddInParallel(tensorflow::OpKernelContext* context, int64_t count, int64_t 
                                 tsl::thread::ThreadPool::SchedulingParams(
                                     tsl::thread::ThreadPool::SchedulingStrategy::kFixedBlockSize, absl::nullopt, 1),
                                 run);
-  for (const std::vector<float>& other : others) {
-    for (int64_t i = 0; i < static_cast<int64_t>(other.size()); ++i) sums[i] += other[i];
-  }
+  workers->workers->ParallelFor(size, 2 * shards, [&](int64_t begin, int64_t end) {
+    for (const std::vector<float>& other : others) {
+      for (int64_t i = begin; i < end; ++i) sums[i] += other[i];
+    }
+  });
 }
 
 // A slot for each different id, from 1 on; 0 for id 0, the padding, and for ids outside the table.
