@@ -134,7 +134,7 @@ def _hold(repository: Path, has_it: object, may_go: object) -> None:
 
 
 def test_one_publisher_at_a_time(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork would take the threads' locks of gRPC along
     has_it, may_go = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, has_it, may_go))
     other.start()

@@ -36,6 +36,11 @@ class Answers:
     def refused(self) -> np.ndarray:
         return self.status == "UNAVAILABLE"
 
+    def since(self, scheduled_s: float) -> Answers:
+        """Those of the requests that were to leave from then on."""
+        late = self.scheduled_s >= scheduled_s
+        return Answers(self.scheduled_s[late], self.sent_late_s[late], self.latency_ms[late], self.status[late])
+
     def percentile_ms(self, percent: float, of_refused: bool = False) -> float:
         """0 if there are none."""
         latencies = self.latency_ms[self.refused if of_refused else self.accepted]

@@ -25,6 +25,7 @@ from training.feature_spec import FeatureSpec
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
+RECOVERED_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Overload:
 
     slowest_second_p99_ms: the p99 of the accepted requests of the worst second. recovery_s: how long after the last
     request of the overload a request was still refused, or slower than five times the unloaded p99; 0 if none was.
+    recovered_…: of the requests of the last RECOVERED_S seconds that are watched after it.
     sent_late_share: requests that left more than 5 ms after their time. memory_growth_bytes: the server's resident
     memory at the end of the overload, less that after its first tenth.
     """
@@ -54,6 +56,8 @@ class Overload:
     refused_p50_ms: float
     refused_p99_ms: float
     recovery_s: float
+    recovered_refused_share: float
+    recovered_p50_ms: float
     sent_late_share: float
     memory_bytes: int
     memory_growth_bytes: int
@@ -93,6 +97,7 @@ def _measured(
     )
     after = open_loop(url, payloads, UNLOADED_SHARE * capacity, warm_s + 5.0)
     unloaded_p99 = unloaded.percentile_ms(99)
+    recovered = after.since(warm_s + 5.0 - RECOVERED_S)
     return Overload(
         batch_size=batch_size,
         capacity=capacity,
@@ -111,6 +116,8 @@ def _measured(
         refused_p50_ms=loaded.percentile_ms(50, of_refused=True),
         refused_p99_ms=loaded.percentile_ms(99, of_refused=True),
         recovery_s=_recovery_s(after, 5 * unloaded_p99),
+        recovered_refused_share=float(recovered.refused.mean()),
+        recovered_p50_ms=recovered.percentile_ms(50),
         sent_late_share=float((loaded.sent_late_s > 0.005).mean()),
         memory_bytes=memory[-1],
         memory_growth_bytes=memory[-1] - memory[len(memory) // 10],
