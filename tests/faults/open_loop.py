@@ -36,10 +36,10 @@ class Answers:
     def refused(self) -> np.ndarray:
         return self.status == "UNAVAILABLE"
 
-    def since(self, scheduled_s: float) -> Answers:
-        """Those of the requests that were to leave from then on."""
-        late = self.scheduled_s >= scheduled_s
-        return Answers(self.scheduled_s[late], self.sent_late_s[late], self.latency_ms[late], self.status[late])
+    def between(self, start_s: float, end_s: float) -> Answers:
+        """Those of the requests that were to leave then."""
+        inside = (self.scheduled_s >= start_s) & (self.scheduled_s < end_s)
+        return Answers(self.scheduled_s[inside], self.sent_late_s[inside], self.latency_ms[inside], self.status[inside])
 
     def percentile_ms(self, percent: float, of_refused: bool = False) -> float:
         """0 if there are none."""
