@@ -156,6 +156,8 @@ class Publisher:
                 live = self.live
                 names = [] if live is None else self.names(live)
                 missing = [name for name in names if live not in self._admin.ready_versions(name)]
+                if live is not None and missing:  # a kill may have left the config.pbtxt of the version before
+                    make_live(self.repository, names, live)
                 for name in reversed(missing):
                     self._admin.load(name)
                 return bool(missing)

@@ -123,6 +123,8 @@ def test_warm_start_needs_the_checkpoint_the_same_form_and_the_same_options(tmp_
         "is gone": warm_start({**manifest, "checkpoint": str(tmp_path / "epoch-0009")}, spec, "abc"),
         "no version": warm_start(None, spec, "abc"),
     }
+    (checkpoint / "feature_spec.yaml").write_text("feature_spec: {")
+    cold["its checkpoint is damaged"] = warm_start(manifest, spec, "abc")
     for words, start in cold.items():
         assert start.checkpoint is None
         assert words in start.reason
