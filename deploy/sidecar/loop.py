@@ -15,6 +15,7 @@ from deploy.errors import (
     DeployError,
     LoadRefused,
     ServerDown,
+    ServerRefused,
     SettingError,
     StageFailed,
     VerificationFailed,
@@ -36,7 +37,7 @@ from export.errors import ExportError, RepositoryLocked
 from export.repository import versions
 
 FINAL = (DatasetRefused, LoadRefused, VerificationFailed)  # trying again would end the same way
-BLAMELESS = (ServerDown, SettingError, RepositoryLocked)  # say nothing about the dataset
+BLAMELESS = (ServerDown, ServerRefused, SettingError, RepositoryLocked)  # say nothing about the dataset
 APPEARING = ("publishing", "published", "loaded")
 HOW = "sidecar"
 
