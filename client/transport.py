@@ -39,7 +39,7 @@ ERRORS: Mapping[str, type[ScoringError]] = {
 }
 RESTRICTED, NEEDED = "protocol is restricted", " Clients need the protocols metadata, model-config and inference."
 # What gRPC says when the two ends do not agree on TLS; a server that refuses us only closes the connection.
-NO_TLS = ("Tls handshake failed", "erification", "Socket closed")
+NO_TLS = ("Tls handshake failed", "erification", "Socket closed", "Connection reset", "Broken pipe")
 IS_UP = " Is the server up, and the model loaded? `recserve serve` starts one."
 ASKS_FOR_TLS = " Is the server up? Does it ask for TLS (--tls)?"
 TLS_FILES = (

@@ -7,12 +7,11 @@ loaded, our backend shares its session with the same files under another name, s
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path
 
 from deploy.connection import Connection
-from deploy.errors import PublishFailed, ServerDown
+from deploy.errors import PublishFailed
 from deploy.exported import Exported
 from deploy.held_set import HeldSet
 from deploy.server_admin import ServerAdmin
@@ -69,10 +68,8 @@ class Candidate:
 
 
 def unload_candidates(repository: Path, names: list[str], admin: ServerAdmin) -> None:
-    """Those of these models, also what a killed publish left. Does nothing without a server: a new one has none."""
+    """Those of these models, also what a killed publish left. What the server keeps now is unloaded the next time."""
     for name in names:
         shutil.rmtree(repository / (name + SUFFIX), ignore_errors=True)
-    with contextlib.suppress(ServerDown):
-        for name in names:
-            if admin.states(name + SUFFIX):
-                admin.unload(name + SUFFIX)
+    for name in names:
+        admin.forget(name + SUFFIX)

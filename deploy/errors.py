@@ -24,6 +24,12 @@ class ServerDown(DeployError):
     kind = "server_down"
 
 
+class ServerRefused(DeployError):
+    """The server answers a question with an error, as a proxy or another program may. Says nothing about a version."""
+
+    kind = "server_refused"
+
+
 class LoadRefused(DeployError):
     """Triton does not load a version. The one before goes on serving."""
 

@@ -6,7 +6,6 @@ version that is there. If a step fails, the version before is served as it was, 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import shutil
@@ -132,19 +131,17 @@ class Publisher:
     def withdraw(self, version: int, previous: int | None, reason: str) -> None:
         """Takes a version out of the repository, and serves the one before. May be called again after a kill."""
         self._note("withdrawing", version, previous, reason)
-        names = self._all_names()
+        before = [] if previous is None else self.names(previous)
         if previous is not None:
-            make_live(self.repository, self.names(previous), previous)  # pinned: live before the other one is gone
+            make_live(self.repository, before, previous)  # pinned: live before the other one is gone
             self._load_quietly(previous)
-            take_out(self.repository, names, version, reason)
-            make_live(self.repository, self.names(previous), previous)
-            return
-        take_out(self.repository, names, version, reason)
-        for name in names:
-            (self.repository / name / CONFIG).unlink(missing_ok=True)
-            with contextlib.suppress(ServerDown):  # when it comes back there is nothing to load
-                if self._admin.states(name):
-                    self._admin.unload(name)
+        take_out(self.repository, self._all_names(), version, reason)
+        if previous is not None:
+            make_live(self.repository, before, previous)
+        for name in self._all_names():
+            if name not in before:
+                (self.repository / name / CONFIG).unlink(missing_ok=True)
+                self._admin.forget(name)  # a server that is down finds nothing to load when it comes back
 
     def ensure_serving(self) -> bool:
         """Loads the live version where the server does not serve it, as after a restart. True if it had to.
@@ -156,6 +153,8 @@ class Publisher:
                 live = self.live
                 names = [] if live is None else self.names(live)
                 missing = [name for name in names if live not in self._admin.ready_versions(name)]
+                if live is not None and missing:  # a kill may have left the config.pbtxt of the version before
+                    make_live(self.repository, names, live)
                 for name in reversed(missing):
                     self._admin.load(name)
                 return bool(missing)

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from client.tls import TlsFiles
+from client.transport import CHANNEL_ARGUMENTS, RESTRICTED, TLS_CHANNEL_ARGUMENTS
 from deploy.connection import Connection
-from deploy.errors import LoadRefused, ServerDown, SettingError
+from deploy.errors import LoadRefused, ServerDown, ServerRefused, SettingError
 
 DOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 NOT_EXPLICIT = "explicit model load / unload is not allowed"
-RESTRICTED = "protocol is restricted"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class VersionState:
 
 
 class ServerAdmin:
-    """One server. Every call raises ServerDown if nobody answers in time.
+    """One server. Every call raises ServerDown if nobody answers in time; a question, ServerRefused for other errors.
 
     timeout_s: for questions. load_timeout_s: for loading a model, its warm-up included.
     """
@@ -40,6 +40,7 @@ class ServerAdmin:
         self._client = triton.InferenceServerClient(
             connection.url, ssl=connection.tls is not None, root_certificates=files.root_certificates,
             private_key=files.private_key, certificate_chain=files.certificate_chain,
+            channel_args=TLS_CHANNEL_ARGUMENTS if connection.tls else CHANNEL_ARGUMENTS,
         )  # fmt: skip
 
     def is_up(self) -> bool:
@@ -67,6 +68,12 @@ class ServerAdmin:
         """Does nothing to a model that is not loaded."""
         with self._errors_mapped(f"model {model}: Triton does not unload it: "):
             self._client.unload_model(model, headers=self._headers, client_timeout=self._timeout_s)
+
+    def forget(self, model: str) -> None:
+        """Unloads it if the server knows it; leaves a server alone that is down or refuses."""
+        with contextlib.suppress(ServerDown, ServerRefused, LoadRefused):
+            if self.states(model):
+                self.unload(model)
 
     def states(self, model: str) -> dict[int, VersionState]:
         """{version: its state} of the versions that Triton has heard of."""
@@ -109,6 +116,9 @@ class ServerAdmin:
                 f"server {self._url}: it wants a secret for administrative calls; give its file with "
                 "--admin_secret_file, as the server's own."
             )
-        if status in DOWN or not refusal:
-            return ServerDown(f"server {self._url}: {status or 'no status'}: {message}. Is it up?")
+        said = f"server {self._url}: {status or 'no status'}: {message}."
+        if status in DOWN:
+            return ServerDown(f"{said} Is it up?")
+        if not refusal:
+            return ServerRefused(f"{said} Is this Triton's gRPC port?")
         return LoadRefused(f"{refusal}{status}: {message}")

@@ -11,8 +11,9 @@ import numpy as np
 
 from client import DeadlineExceeded, RetryPolicy, Scorer, ScoringError, ServerUnavailable
 from client.rank_request import RankLayout
+from client.transport import RESTRICTED
 from deploy.connection import Connection
-from deploy.errors import ServerDown, VerificationFailed
+from deploy.errors import ServerDown, SettingError, VerificationFailed
 from deploy.held_set import HeldSet
 
 TOLERANCE = 1e-5  # as in the parity check of the export
@@ -39,7 +40,7 @@ def tolerance_of(manifest: dict[str, Any]) -> float:
 def verify(
     connection: Connection, model: str, rank_model: str | None, version: int, held: HeldSet | None, tolerance: float
 ) -> Verified:
-    """Raises VerificationFailed, or ServerDown, which says nothing about the version."""
+    """Raises VerificationFailed; or ServerDown or SettingError, which say nothing about the version."""
     try:
         rows, difference = _check_rows(connection, model, version, held, tolerance)
         if rank_model is None:
@@ -49,6 +50,8 @@ def verify(
     except (ServerUnavailable, DeadlineExceeded) as error:
         raise ServerDown(str(error)) from error
     except ScoringError as error:
+        if RESTRICTED in str(error):
+            raise SettingError(str(error)) from error
         raise VerificationFailed(f"{model}, version {version}: it does not score: {error}") from error
 
 

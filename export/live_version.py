@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.errors import ExportError
+from export.flushing import flush
 
 CONFIG = "config.pbtxt"
 
@@ -67,8 +68,10 @@ def make_live(repository: Path, names: Sequence[str], version: int) -> None:
     try:
         for name, file in staged.items():
             file.write_text(configs[name], encoding="utf-8")
+            flush(file)
         for name in reversed(names):
             staged[name].replace(repository / name / CONFIG)
+            flush(repository / name)
     finally:
         for file in staged.values():
             file.unlink(missing_ok=True)

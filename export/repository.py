@@ -6,6 +6,7 @@ model, which Triton reads, is a copy of that of the live version; see export/liv
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from export.errors import ExportError
+from export.flushing import flush
 from export.live_version import CONFIG, live_version, make_live
 from export.repository_lock import locked
 
@@ -84,7 +86,10 @@ def _publish(
     except OSError as error:
         raise ExportError(f"{next(iter(targets.values()))}: could not be written: {error}") from error
     finally:
-        for folder in (*published, *staged.values()):
+        for folder in published:
+            with contextlib.suppress(OSError):
+                _remove(folder)
+        for folder in staged.values():
             shutil.rmtree(folder, ignore_errors=True)
         for folder in new:
             if not versions(folder):
@@ -100,14 +105,15 @@ def take_out(repository: Path, names: Sequence[str], version: int, reason: str) 
     for name in names:
         folder = repository / name / str(version)
         if folder.is_dir():
-            (folder / REASON_FILE).write_text(reason + "\n", encoding="utf-8")
+            with contextlib.suppress(OSError):  # on a full disk it goes without
+                (folder / REASON_FILE).write_text(reason + "\n", encoding="utf-8")
             folder.rename(repository / name / f"{REJECTED}{version}")
 
 
 def prune(repository: Path, names: Sequence[str], keep: int) -> list[int]:
     """Removes all but the newest `keep` versions, the live one, and the last one that was taken out.
 
-    Returns the versions of the first model that went. Each is renamed away first, so that none is seen in part.
+    Returns the versions of the first model that went.
     """
     live = live_version(repository / names[0])
     gone = [v for v in versions(repository / names[0])[: -keep or None] if v != live]
@@ -117,9 +123,7 @@ def prune(repository: Path, names: Sequence[str], keep: int) -> list[int]:
         taken_out = list(rejected_versions(repository / name))[:-1]
         doomed += [repository / name / f"{REJECTED}{v}" for v in taken_out]
         for folder in doomed:
-            removed = folder.with_name(f"{STAGING}removed-{folder.name}")
-            folder.rename(removed)
-            shutil.rmtree(removed, ignore_errors=True)
+            _remove(folder)
     return gone
 
 
@@ -153,6 +157,13 @@ def share_files(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
 
 
+def _remove(version: Path) -> None:
+    """Renamed away first, so that it is never seen in part."""
+    removed = version.with_name(f"{STAGING}removed-{version.name}")
+    version.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
 def _reason(folder: Path) -> str:
     try:
         return (folder / REASON_FILE).read_text(encoding="utf-8").strip()
@@ -176,8 +187,4 @@ def _make(folder: Path) -> None:
 def _flush(folder: Path) -> None:
     """To the disk, so that a version that appears is whole after a power cut too."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(path)

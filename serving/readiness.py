@@ -16,14 +16,14 @@ from serving.errors import ServerError
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """A model version that has scored."""
+    """A model version that is loaded; from `score_every_model`, one that has scored."""
 
     name: str
     version: str
 
 
 def score_every_model(client: Any, timeout_s: float, headers: Mapping[str, str] | None = None) -> list[ReadyModel]:
-    """Scores one row of zeros (id 0 is the padding row) on each loaded model version.
+    """Scores one row of zeros (id 0 is the padding row) on each loaded model version that is not unloaded meanwhile.
 
     Args:
         client: a tritonclient.grpc.InferenceServerClient.
@@ -34,11 +34,20 @@ def score_every_model(client: Any, timeout_s: float, headers: Mapping[str, str] 
         ServerError: a model that is loaded but does not score.
     """
     ready = []
-    for entry in client.get_model_repository_index(headers=headers, client_timeout=timeout_s).models:
-        if entry.state == "READY":
-            _score_zeros(client, entry.name, entry.version, timeout_s)
-            ready.append(ReadyModel(entry.name, entry.version))
+    for model in _loaded(client, timeout_s, headers):
+        try:
+            _score_zeros(client, model.name, model.version, timeout_s)
+        except ServerError:
+            if model in _loaded(client, timeout_s, headers):
+                raise
+        else:
+            ready.append(model)
     return sorted(ready, key=lambda model: (model.name, int(model.version)))
+
+
+def _loaded(client: Any, timeout_s: float, headers: Mapping[str, str] | None) -> list[ReadyModel]:
+    index = client.get_model_repository_index(headers=headers, client_timeout=timeout_s)
+    return [ReadyModel(entry.name, entry.version) for entry in index.models if entry.state == "READY"]
 
 
 def _score_zeros(client: Any, model: str, version: str, timeout_s: float) -> None:

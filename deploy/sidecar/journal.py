@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deploy.errors import SettingError
+from export.flushing import flush
 
 FILE_NAME = "journal.json"
 LOCK_FILE = "lock"
@@ -79,14 +79,9 @@ class Journal:
         staged = self.folder / f".{FILE_NAME}.tmp"
         with staged.open("w", encoding="utf-8") as stream:
             json.dump(document, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
+        flush(staged)
         staged.replace(self.folder / FILE_NAME)
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(self.folder)
 
 
 @contextmanager

@@ -5,11 +5,21 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import DatasetRefused, DeployError, LoadRefused, ServerDown, StageFailed, VerificationFailed
+from deploy.errors import (
+    DatasetRefused,
+    DeployError,
+    LoadRefused,
+    ServerDown,
+    ServerRefused,
+    SettingError,
+    StageFailed,
+    VerificationFailed,
+)
 from deploy.exported import Exported
 from deploy.patience import Patience
 from deploy.publication import Publisher
@@ -23,10 +33,11 @@ from deploy.sidecar.record import Record
 from deploy.sidecar.settings import SidecarSettings
 from deploy.sidecar.training_run import TrainingRun
 from deploy.sidecar.watch import Dataset, dataset_in, waiting
-from export.errors import ExportError
+from export.errors import ExportError, RepositoryLocked
 from export.repository import versions
 
 FINAL = (DatasetRefused, LoadRefused, VerificationFailed)  # trying again would end the same way
+BLAMELESS = (ServerDown, ServerRefused, SettingError, RepositoryLocked)  # say nothing about the dataset
 APPEARING = ("publishing", "published", "loaded")
 HOW = "sidecar"
 
@@ -55,8 +66,7 @@ class Sidecar:
         self._record.show_phase("waiting_for_server")
         self._patience.call(self._require_server)
         self._record.server_is_up()
-        if self._record.work is None:
-            self.publisher.clean_up()
+        self._clean_up()
         if self._settings.bootstrap and self.publisher.live is None and not self._waiting() and not self._record.work:
             self._record.show_phase("bootstrap")
             data = bootstrap(
@@ -67,6 +77,33 @@ class Sidecar:
     def step(self) -> bool:
         """One dataset, or a look at the server. False if there was nothing to do."""
         self._record.metrics.tick()
+        try:
+            worked = self._step()
+            self._show_live()
+            self._record.waits("")
+            return worked
+        except ServerDown as error:
+            self._record.server_is_down(str(error))
+        except (DeployError, ExportError, OSError) as error:
+            self._hold(error)
+        return False
+
+    def _clean_up(self) -> None:
+        """Waits for another process that publishes."""
+        while True:
+            try:
+                self.publisher.clean_up()
+                return
+            except RepositoryLocked as error:
+                self._record.waits(str(error))
+                self._record.wait(self._settings.poll_s)
+
+    @property
+    def is_done(self) -> bool:
+        """No dataset is at work or waiting."""
+        return self._record.work is None and not self._waiting()
+
+    def _step(self) -> bool:
         work = self._record.work or self._next()
         if work is None or work.not_before > time.time():
             self._keep_serving()
@@ -75,19 +112,12 @@ class Sidecar:
         try:
             self._work_on(work)
             self._record.server_is_up()
-        except ServerDown as error:
-            self._record.server_is_down(str(error))
-            return False
+        except BLAMELESS:
+            raise
         except (DeployError, ExportError, OSError) as error:
             self._failed(error)
         self._record.metrics.set("stage_duration_seconds", time.monotonic() - began, stage="all")
-        self._show_live()
         return True
-
-    @property
-    def is_done(self) -> bool:
-        """No dataset is at work or waiting."""
-        return self._record.work is None and not self._waiting()
 
     def _next(self) -> Work | None:
         """The oldest dataset that is not decided on."""
@@ -102,7 +132,7 @@ class Sidecar:
     def _work_on(self, work: Work) -> None:
         if work.phase in APPEARING and work.version is not None:
             self.publisher.clean_up()
-            if work.version in versions(self._settings.repository / self._settings.name):
+            if self._is_of(work, work.version):
                 self.publisher.finish(work.version, work.previous)
                 self._published(work.version, "the process was killed while it was published; went on")
                 return
@@ -111,6 +141,13 @@ class Sidecar:
             self.publisher.withdraw(work.version, work.previous, work.reason)
             raise VerificationFailed(work.reason)
         self._whole_way(work)
+
+    def _is_of(self, work: Work, version: int) -> bool:
+        """Whether the version is there, and this work's: another publisher may have got the number meanwhile."""
+        repository, name = self._settings.repository, self._settings.name
+        if version not in versions(repository / name):
+            return False
+        return Exported.of_version(repository, name, version).manifest().get("dataset_fingerprint") == work.fingerprint
 
     def _whole_way(self, work: Work) -> None:
         dataset = dataset_in(Path(work.dataset))
@@ -139,6 +176,10 @@ class Sidecar:
         work = self._record.work
         if work is None:
             raise error
+        is_in_repository = work.version is not None and work.phase in (*APPEARING, "withdrawing")
+        if is_in_repository and isinstance(error, OSError | ExportError):
+            self._hold(error)  # whether it goes live or is withdrawn: not to be forgotten half-way
+            return
         live = {"live": self.publisher.live}
         if isinstance(error, Rejected | LoadRefused | VerificationFailed):
             self._record.conclude("rejected", str(error), kind, work.version, **live)
@@ -148,6 +189,12 @@ class Sidecar:
             self._remove_old_runs()
         else:
             self._try_again(work, error, kind)
+
+    def _hold(self, error: Exception) -> None:
+        """Says why, and keeps the work as it is for later; no try is counted."""
+        self._record.waits(str(error))
+        if self._record.work is not None:
+            self._record.begin(replace(self._record.work, not_before=time.time() + self._settings.retry_wait_s))
 
     def _try_again(self, work: Work, error: Exception, kind: str) -> None:
         wait_s = self._settings.retry_wait_s * 2**work.tries
@@ -168,7 +215,6 @@ class Sidecar:
             self._record.server_is_down(str(error))
         except LoadRefused as error:
             self._record.decided("not_served", str(error), error.kind, version=self.publisher.live)
-        self._show_live()
 
     def _require_server(self) -> None:
         if not self._admin.is_up():

@@ -23,6 +23,7 @@ class Record:
         self._state, self._log = settings.state, DecisionLog(settings.log_file)
         self.metrics, self.say, self._sleep = metrics, say, sleep
         self._journal = Journal.load(settings.state)
+        self._in_the_way = ""
 
     @property
     def work(self) -> Work | None:
@@ -83,6 +84,12 @@ class Record:
         if self.metrics.value("server_up") != 0:
             self.say(f"waiting for the server: {reason}")
         self.metrics.set("server_up", 0)
+
+    def waits(self, reason: str) -> None:
+        """For something that a person must put right; told once. Empty: nothing is in the way."""
+        if reason and reason != self._in_the_way:
+            self.say(f"waiting: {reason}")
+        self._in_the_way = reason
 
     def wait(self, seconds: float) -> None:
         self.metrics.tick()

@@ -16,7 +16,7 @@ from deploy.score_file import FILE_NAME, TestScores
 from deploy.sidecar.children import RunStage
 from deploy.sidecar.settings import SidecarSettings
 from deploy.sidecar.watch import SPEC_FILE, Dataset
-from training.feature_spec import FeatureSpec
+from training.feature_spec import FeatureSpec, FeatureSpecError
 
 EPOCH = re.compile(r"epoch-(\d{4,})")
 
@@ -123,7 +123,10 @@ def warm_start(manifest: Mapping[str, Any] | None, spec: FeatureSpec, options: s
         return WarmStart(None, f"version {manifest.get('version')}: its checkpoint {checkpoint} is gone")
     if manifest.get("train_options", options) != options:
         return WarmStart(None, "the recipe or the training options have changed")
-    differences = FeatureSpec.load(checkpoint / SPEC_FILE).differences(spec, "live version", "dataset")
+    try:
+        differences = FeatureSpec.load(checkpoint / SPEC_FILE).differences(spec, "live version", "dataset")
+    except (FeatureSpecError, OSError) as error:
+        return WarmStart(None, f"version {manifest.get('version')}: its checkpoint is damaged: {error}")
     if differences:
         return WarmStart(None, "; ".join(differences))
     return WarmStart(checkpoint, f"goes on from version {manifest.get('version')}, epoch {epoch_of(checkpoint)}")

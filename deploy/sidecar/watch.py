@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -31,8 +32,11 @@ class Dataset:
 
 def waiting(data: Path, known: Collection[str]) -> list[Dataset]:
     """Complete datasets whose fingerprints are not known, oldest first: the folder itself, or its subfolders."""
-    files = [data / SPEC_FILE, *sorted(data.glob(f"[!.]*/{SPEC_FILE}"))]
-    found = [_dataset(file) for file in files if file.is_file()]
+    found = []
+    for file in (data / SPEC_FILE, *sorted(data.glob(f"[!.]*/{SPEC_FILE}"))):
+        with contextlib.suppress(OSError):  # it goes away, or cannot be read now: looked at again next time
+            if file.is_file():
+                found.append(_dataset(file))
     return sorted((d for d in found if d.fingerprint not in known), key=lambda d: (d.arrived, d.folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,24 @@ def test_a_kill_while_a_version_is_taken_out_is_made_good(three: Path) -> None:
     assert list(rejected_versions(three / "sim_rank")) == [3]
 
 
+def test_a_version_that_cannot_be_made_live_is_taken_back(three: Path) -> None:
+    before = model_config(three)
+    in_the_way = three / "sim" / f".config.pbtxt.{os.getpid()}.tmp"
+    in_the_way.mkdir()
+    with pytest.raises(ExportError, match="could not be written"):
+        add(three, 40)
+    in_the_way.rmdir()
+    assert [versions(three / name) for name in NAMES] == [[1, 2, 3], [1, 2, 3]]
+    assert not [*three.glob("*/.*")]
+    assert model_config(three) == before
+
+
+def test_a_version_is_taken_out_on_a_full_disk_too(three: Path) -> None:
+    (three / "sim" / "3" / "reason.txt").mkdir()  # cannot be written
+    take_out(three, NAMES, 3, "scores differ")
+    assert rejected_versions(three / "sim") == {3: "unknown"}
+
+
 def _hold(repository: Path, has_it: object, may_go: object) -> None:
     with locked(repository):
         has_it.set()  # type: ignore[attr-defined]
@@ -134,7 +153,7 @@ def _hold(repository: Path, has_it: object, may_go: object) -> None:
 
 
 def test_one_publisher_at_a_time(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork would take the threads' locks of gRPC along
     has_it, may_go = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, has_it, may_go))
     other.start()

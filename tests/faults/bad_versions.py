@@ -67,7 +67,7 @@ def nan_weights(world: World) -> dict[str, Any]:
     def damage(run: Path) -> None:
         checkpoint = next((run / "checkpoints").glob("epoch-*"))
         command = [sys.executable, "-m", "tests.faults.poison", str(checkpoint)]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=120, capture_output=True)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=600, capture_output=True)
 
     return _expect(world, "train", damage, "failed", "export_failed", "NaN")
 
@@ -156,7 +156,7 @@ def _expect(world: World, stage: str, damage: Damage, decision: str, kind: str, 
         train_options=TRAIN, export_options=EXPORT, epochs=1, max_metric_drop=0.9, baseline="recorded", held_rows=200,
         max_tries=1,
     )  # fmt: skip
-    run = Damaging(Children(nice=0, timeout_s=120.0), stage, damage)
+    run = Damaging(Children(nice=0, timeout_s=600.0), stage, damage)
     with only_one(world.state), ServerAdmin(settings.connection) as admin:
         car = Sidecar(settings, admin, Metrics(), run, say=lambda _: None)
         car.start()

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SPEC = "feature_spec.yaml"
 
 
-def recserve(*arguments: object, timeout_s: float = 300.0) -> str:
+def recserve(*arguments: object, timeout_s: float = 600.0) -> str:
     """Standard output; raises with both streams if the command fails."""
     command = [sys.executable, "-m", "recserve", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -61,12 +61,12 @@ def kills_of_triton(world: World, kills: int) -> dict[str, Any]:
         dataset = world.datasets.arrive(world.data)
         process = world.start_sidecar("--once", *LOOSE)
         try:
-            _wait_for_phase(world, process, step, 120.0)
+            _wait_for_phase(world, process, step, 600.0)
             phases.append(_phase(world))
             world.kill_server()
             time.sleep(1.0)
             world.start_server()
-            require(process.wait(240.0) == 0, f"the side-car failed:\n{world.sidecar_tail()}")
+            require(process.wait(600.0) == 0, f"the side-car failed:\n{world.sidecar_tail()}")
         finally:
             end(process)
         decision = world.last_decision(dataset)
@@ -112,7 +112,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 def _require_no_children(world: World) -> None:
     """The kernel takes trainings and exports along."""
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while True:
         left = [p.info["pid"] for p in psutil.process_iter(["pid", "cmdline"]) if _is_ours(p.info["cmdline"], world)]
         if not left:

@@ -36,6 +36,11 @@ class Answers:
     def refused(self) -> np.ndarray:
         return self.status == "UNAVAILABLE"
 
+    def between(self, start_s: float, end_s: float) -> Answers:
+        """Those of the requests that were to leave then."""
+        inside = (self.scheduled_s >= start_s) & (self.scheduled_s < end_s)
+        return Answers(self.scheduled_s[inside], self.sent_late_s[inside], self.latency_ms[inside], self.status[inside])
+
     def percentile_ms(self, percent: float, of_refused: bool = False) -> float:
         """0 if there are none."""
         latencies = self.latency_ms[self.refused if of_refused else self.accepted]

@@ -25,6 +25,7 @@ from training.feature_spec import FeatureSpec
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
+RECOVERED_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Overload:
 
     slowest_second_p99_ms: the p99 of the accepted requests of the worst second. recovery_s: how long after the last
     request of the overload a request was still refused, or slower than five times the unloaded p99; 0 if none was.
+    recovered_p50_ms: of the best RECOVERED_S seconds after it in which all were accepted; infinite without any.
     sent_late_share: requests that left more than 5 ms after their time. memory_growth_bytes: the server's resident
     memory at the end of the overload, less that after its first tenth.
     """
@@ -54,6 +56,7 @@ class Overload:
     refused_p50_ms: float
     refused_p99_ms: float
     recovery_s: float
+    recovered_p50_ms: float
     sent_late_share: float
     memory_bytes: int
     memory_growth_bytes: int
@@ -111,6 +114,7 @@ def _measured(
         refused_p50_ms=loaded.percentile_ms(50, of_refused=True),
         refused_p99_ms=loaded.percentile_ms(99, of_refused=True),
         recovery_s=_recovery_s(after, 5 * unloaded_p99),
+        recovered_p50_ms=_recovered_p50_ms(after),
         sent_late_share=float((loaded.sent_late_s > 0.005).mean()),
         memory_bytes=memory[-1],
         memory_growth_bytes=memory[-1] - memory[len(memory) // 10],
@@ -121,6 +125,13 @@ def _recovery_s(after: Answers, limit_ms: float) -> float:
     """Up to 1 % of a healthy server's answers are slower than its p99, but none five times as slow, nor refused."""
     bad = ~after.accepted | (after.latency_ms > limit_ms)
     return float(after.scheduled_s[bad].max()) if bad.any() else 0.0
+
+
+def _recovered_p50_ms(after: Answers) -> float:
+    starts = np.arange(0.0, after.scheduled_s.max() - RECOVERED_S, SAMPLE_S)
+    parts = [after.between(start, start + RECOVERED_S) for start in starts]
+    good = [part.percentile_ms(50) for part in parts if len(part.accepted) and part.accepted.all()]
+    return min(good, default=float("inf"))
 
 
 def _slowest_second(answers: Answers) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def _scored_without_a_server(
     np.savez(folder / "rows.npz", **rows)
     models = [str(export.folders["sim"] / "model.savedmodel") for export in exports]
     command = [sys.executable, "-m", "tests.faults.expected", str(folder), *models]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=240, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=600, capture_output=True)
     with np.load(folder / "logits.npz", allow_pickle=False) as arrays:
         found = [arrays[f"arr_{number}"] for number in range(len(models))]
     require(np.median(np.abs(found[0] - found[-1])) > 100 * TOLERANCE, "the versions to publish answer too much alike")
@@ -156,7 +157,9 @@ def _rows(held: HeldSet) -> np.ndarray:
 
 def held_sets(world: World) -> dict[int, HeldSet]:
     found = {}
-    for folder in sorted((world.repository / "sim").glob("*[0-9]")):
+    for folder in sorted((world.repository / "sim").iterdir()):
+        if not re.fullmatch(r"(\.rejected-)?\d+", folder.name):
+            continue
         held = HeldSet.load(folder)
         if held is not None:
             found[int(folder.name.removeprefix(".rejected-"))] = held

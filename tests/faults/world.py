@@ -28,7 +28,7 @@ from tests.training.options import SMALLEST
 
 TRAIN = (*SMALLEST, "--global_batch_size", "2048", "--lr", "0.003", "--seed", "1", "--shuffle_rows", "2048")
 EXPORT = ("--parity_rows", "16", "--instances", "2", "--max_batch_size", "64")
-FAST = ("--poll_s", "0.2", "--retry_wait_s", "0.5", "--held_rows", "200", "--nice", "15")
+FAST = ("--poll_s", "0.2", "--retry_wait_s", "0.5", "--held_rows", "200", "--nice", "0")
 LOOSE = ("--max_metric_drop", "0.9", "--baseline", "recorded")
 MODELS = ("sim", "sim_rank")
 
@@ -86,7 +86,7 @@ class World:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._sidecar_log(), start_new_session=True,
         )  # fmt: skip
 
-    def run_sidecar(self, *options: str, timeout_s: float = 240.0) -> None:
+    def run_sidecar(self, *options: str, timeout_s: float = 600.0) -> None:
         """Until no dataset is waiting."""
         process = self.start_sidecar("--once", *options)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from serving.embedded import TritonServer
 from serving.errors import ServerError
 from serving.ports import port_is_free
-from serving.readiness import ReadyModel
+from serving.readiness import ReadyModel, score_every_model
 from serving.state import process_start_ticks
 from serving.tool_folder import ToolFolder
 
@@ -70,6 +71,28 @@ def test_listens_on_all_three_ports_of_loopback(server: TritonServer) -> None:
         assert b"nv_inference_request_success" in answer.read()
     with urllib.request.urlopen(f"http://{ends.http}/v2/health/live", timeout=10) as answer:
         assert answer.status == 200
+
+
+def test_a_model_that_is_unloaded_while_models_are_scored_is_no_failure(
+    tools: ToolFolder, small_repository: Path
+) -> None:
+    """As a side-car does with a candidate, between the list of models and the scoring of it."""
+    import tritonclient.grpc as triton
+
+    class UnloadsTheSecond(triton.InferenceServerClient):
+        def get_model_repository_index(self, *arguments: Any, **options: Any) -> Any:
+            index = super().get_model_repository_index(*arguments, **options)
+            self.unload_model("second")
+            wait_until(lambda: not self.is_model_ready("second"))
+            return index
+
+    shutil.copytree(small_repository / "echo", small_repository / "second", symlinks=True)
+    with (
+        TritonServer(small_repository, tools=tools, model_control_mode="explicit", load_models=["*"]) as server,
+        UnloadsTheSecond(server.endpoints.grpc) as client,
+    ):
+        assert client.is_model_ready("second")
+        assert score_every_model(client, 30.0) == [ReadyModel("echo", "1")]
 
 
 def test_a_model_that_does_not_load_is_an_error_with_the_reason(tools: ToolFolder, small_repository: Path) -> None:
