@@ -26,6 +26,7 @@ ALLOWED = {
         "training.dllogger",
         "export.author",
         "export.errors",
+        "export.flushing",
         "export.live_version",
         "export.repository",
         "export.repository_lock",
