@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy.errors import ServerDown
+from deploy.errors import LoadRefused, ServerDown
 
 Answer = TypeVar("Answer")
+LOSSES = 3
 
 
 def _nothing(_: str) -> None: ...
@@ -27,6 +28,27 @@ class Patience:
     longest_wait_s: float = 10.0
     on_wait: Callable[[str], None] = _nothing
     sleep: Callable[[float], None] = time.sleep
+
+    def call_with_version(self, action: Callable[[], Answer], is_up: Callable[[], bool]) -> Answer:
+        """As `call`, for an action that makes the server load a version. is_up: whether it answers.
+
+        Raises LoadRefused if the server, up before, went down LOSSES times meanwhile: then it is the version's fault.
+        """
+        losses = 0
+
+        def watched() -> Answer:
+            nonlocal losses
+            was_up = is_up()
+            try:
+                return action()
+            except ServerDown as error:
+                if was_up and not is_up():  # rather than too busy for an answer
+                    losses += 1
+                if losses == LOSSES:
+                    raise LoadRefused(f"the server went down {LOSSES} times while it loaded this version") from error
+                raise
+
+        return self.call(watched)
 
     def call(self, action: Callable[[], Answer]) -> Answer:
         """Calls the action until the server answers. Raises the last ServerDown when the time is up."""

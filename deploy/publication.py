@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +85,7 @@ class Publisher:
                 self._note("candidate", None, previous)
                 local = self._brought_in(exported)
                 with Candidate(self.repository, local, self._connection, self._admin) as candidate:
-                    self._patience.call(candidate.check)
+                    self._with_version(candidate.check)
                     version = next_version([self.repository / name for name in local.folders])
                     self._note("publishing", version, previous)
                     self._write(local, how, facts)
@@ -99,7 +99,7 @@ class Publisher:
             make_live(self.repository, self.names(version), version)
             self._note("published", version, previous)
             try:
-                return self._patience.call(lambda: self._flip(version, previous))
+                return self._with_version(lambda: self._flip(version, previous))
             except (LoadRefused, VerificationFailed, ServerDown) as error:
                 self.withdraw(version, previous, str(error))
                 raise
@@ -118,10 +118,10 @@ class Publisher:
                 raise SettingError(f"--to: got {target}, which is live already; choose another of {self._numbers()}")
             exported = Exported.of_version(self.repository, self.name, target)
             with Candidate(self.repository, exported, self._connection, self._admin) as candidate:
-                self._patience.call(candidate.check)
+                self._with_version(candidate.check)
                 make_live(self.repository, list(exported.folders), target)
                 try:
-                    self._patience.call(lambda: self._flip(target, live))
+                    self._with_version(lambda: self._flip(target, live))
                 except (LoadRefused, VerificationFailed, ServerDown):
                     make_live(self.repository, self.names(live), live)
                     self._load_quietly(live)
@@ -199,6 +199,9 @@ class Publisher:
         held = HeldSet.load(exported.folders[self.name])
         tolerance = tolerance_of(exported.manifest())
         return verify(self._connection, self.name, exported.rank_name, version, held, tolerance)
+
+    def _with_version(self, action: Callable[[], Verified]) -> Verified:
+        return self._patience.call_with_version(action, self._admin.is_up)
 
     def _load_quietly(self, version: int) -> None:
         """A server that is down loads it when it starts."""

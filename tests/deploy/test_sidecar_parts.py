@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from deploy.errors import DatasetRefused, ServerDown, SettingError, StageFailed, VerificationFailed
+from deploy.errors import DatasetRefused, LoadRefused, ServerDown, SettingError, StageFailed, VerificationFailed
 from deploy.held_set import HeldSet
 from deploy.patience import Patience
 from deploy.sidecar.children import Children
@@ -171,6 +171,21 @@ def test_patience_retries_a_server_that_is_down_until_its_time_is_up() -> None:
 
     with pytest.raises(ServerDown):
         Patience(0.5, 1.0).call(never)
+
+
+def test_a_version_that_takes_the_server_down_three_times_is_refused() -> None:
+    is_up = iter(
+        [True, False, False, True, True, True, False, True, False]
+    )  # before and after; after only if it was up
+    calls: list[int] = []
+
+    def load() -> None:
+        calls.append(1)
+        raise ServerDown("down")
+
+    with pytest.raises(LoadRefused, match="went down 3 times"):
+        Patience(None, sleep=lambda _: None).call_with_version(load, lambda: next(is_up))
+    assert len(calls) == 5  # it was down before the second, and only busy at the third
 
 
 def test_a_failed_stage_tells_the_commands_own_words(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.trials import TRIALS, Sizes, run_trials
+from tests.faults.trials import ON_REQUEST, TRIALS, Sizes, run_trials
 
 
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     sizes = Sizes(
         options.publishes, options.rollbacks, options.kills, options.triton_kills, options.rate, options.steady_s,
-        options.users, options.seed,
+        options.users, options.seed, options.overload_s,
     )  # fmt: skip
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="recserve-faults-", dir=options.work_dir) as folder:
@@ -53,7 +53,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--users", type=int, default=full.users, help="users of the generated datasets")
     parser.add_argument("--seed", type=int, default=full.seed, help="of the random moments")
-    parser.add_argument("--trials", default=",".join(TRIALS), help="which, separated by commas")
+    parser.add_argument("--overload_s", type=float, default=full.overload_s, help="seconds of overload")
+    parser.add_argument(
+        "--trials",
+        default=",".join(TRIALS),
+        help=f"which, separated by commas; {', '.join(ON_REQUEST)} only if it is named",
+    )
     parser.add_argument("--work_dir", type=Path, default=None, help="folder for temporary files")
     return parser.parse_args(arguments)
 

@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from client import GrpcTransport, Scorer
+from export.live_version import CONFIG
+from export.repository import share_files
 from perf.payloads import random_rows
 from serving.embedded import TritonServer
 from tests.faults.open_loop import Answers, closed_loop_rate, open_loop, request_bytes
+from tests.faults.world import World, require
 from training.feature_spec import FeatureSpec
 
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
+QUEUE = 64
 RECOVERED_S = 2.0
 
 
@@ -79,6 +85,26 @@ def overload_trial(
             return asdict(_measured(server, repository, model, batch_size, seconds, factor))
     finally:
         server.stop()
+
+
+def overload_of(world: World, seconds: float) -> dict[str, Any]:
+    """The trial on a copy of the world's model with a queue of QUEUE requests, while the world's own server rests.
+
+    Fails only if a request ends otherwise than answered or refused: the other figures are to be read.
+    """
+    live, repository = world.live(), world.work / "overload"
+    version = repository / "sim" / "1"
+    share_files(world.repository / "sim" / str(live), version)
+    config = text_format.Parse((version / CONFIG).read_text(), model_config_pb2.ModelConfig())
+    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
+    (version.parent / CONFIG).write_text(text_format.MessageToString(config))
+    world.stop_server()
+    try:
+        found = overload_trial(repository, seconds=seconds)
+    finally:
+        world.start_server()
+    require(found["other_errors"] == 0, f"{found['other_errors']} requests failed otherwise than refused: {found}")
+    return found
 
 
 def _measured(

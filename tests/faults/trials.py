@@ -12,6 +12,7 @@ from typing import Any
 from export.repository import versions
 from tests.faults import bad_versions
 from tests.faults.kills import kills_of_the_sidecar, kills_of_triton
+from tests.faults.overload import overload_of
 from tests.faults.under_load import publishes_under_load
 from tests.faults.world import LOOSE, TrialFailed, World, require, small_disk
 
@@ -23,6 +24,7 @@ P99_FACTOR = 3.0
 class Sizes:
     """rate: requests/s. steady_s: of load without publishes. users: of the generated datasets.
 
+    overload_s: of three times the capacity.
     compare_latency: whether p99 while publishing must be within three times that without.
     """
 
@@ -34,6 +36,7 @@ class Sizes:
     steady_s: float = 20.0
     users: int = 300
     seed: int = 1
+    overload_s: float = 60.0
     compare_latency: bool = True
 
 
@@ -66,11 +69,15 @@ TRIALS: dict[str, Trial] = {
 }
 
 
+ON_REQUEST: dict[str, Trial] = {"overload": lambda world, sizes, disk: overload_of(world, sizes.overload_s)}
+
+
 def run_trials(work: Path, sizes: Sizes, names: Sequence[str], say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """{trial: figures, seconds, `error` if it failed}. Raises TrialFailed if the first model is not served."""
     results: dict[str, dict[str, Any]] = {}
-    unknown = [name for name in names if name not in TRIALS]
-    require(not unknown, f"--trials: got {unknown}; expected some of {', '.join(TRIALS)}")
+    known = {**TRIALS, **ON_REQUEST}
+    unknown = [name for name in names if name not in known]
+    require(not unknown, f"--trials: got {unknown}; expected some of {', '.join(known)}")
     with small_disk(work / "models", DISK_MB) as is_small_disk:
         world = World(work, sizes.users)
         try:
@@ -83,7 +90,7 @@ def run_trials(work: Path, sizes: Sizes, names: Sequence[str], say: Callable[[st
             world.require_serving(1)
             say(f"a first version is served ({time.monotonic() - began:.0f} s)")
             for name in names:
-                results[name] = _timed(TRIALS[name], world, sizes, is_small_disk)
+                results[name] = _timed(known[name], world, sizes, is_small_disk)
                 say(f"{name}: {'FAILED ' if 'error' in results[name] else ''}{results[name]}")
         finally:
             world.stop_server()
