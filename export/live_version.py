@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.errors import ExportError
-from export.flushing import flush
+from training.flushing import flush
 
 CONFIG = "config.pbtxt"
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from export.errors import ExportError
-from export.flushing import flush
 from export.live_version import CONFIG, live_version, make_live
 from export.repository_lock import locked
+from training.flushing import flush
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 REJECTED = ".rejected-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
     script = Path(__file__).parents[1] / "deploy" / "tls" / "make_test_certificates.sh"
     subprocess.run(["bash", str(script), str(folder)], check=True, capture_output=True)
     return Certificates(folder)

@@ -28,6 +28,7 @@ from training.checkpoint_folders import (
 )
 from training.errors import CheckpointError
 from training.feature_spec import FeatureSpec
+from training.flushing import flush
 from training.models import build_model
 from training.settings import Settings
 
@@ -150,9 +151,9 @@ def save_checkpoint(
         if pass_scores is not None:
             np.savez(staged / EPOCH_SCORES_FILE, label=pass_scores[0], logit=pass_scores[1])
         for file in staged.iterdir():
-            _flush(file)
+            flush(file)
         staged.rename(folder)
-        _flush(path)
+        flush(path)
     except (OSError, tf.errors.OpError) as error:
         raise CheckpointError(
             f"{folder}: could not be written: {_reason(error)}. Earlier checkpoints are untouched; free space and "
@@ -170,14 +171,6 @@ def _reason(error: OSError | tf.errors.OpError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error.message).splitlines()[0].rsplit("; ", 1)[-1].split(" [Op:")[0]  # without node and file names
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _newest(path: Path) -> Path:

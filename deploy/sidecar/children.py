@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import serving.launcher
 from deploy.errors import StageFailed
 
-LAUNCHER = Path(__file__).parents[1] / "launcher.py"
 RECSERVE = (sys.executable, "-m", "recserve")
 GRACE_S = 10.0
 POLL_S = 0.1
@@ -37,7 +37,7 @@ class Children:
         """Output goes to the log file. Call it from the main thread: the kernel watches the thread that calls."""
         with log_file.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *RECSERVE, *arguments],
+                [sys.executable, "-I", "-S", serving.launcher.__file__, str(os.getpid()), *RECSERVE, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             try:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deploy.errors import SettingError
-from export.flushing import flush
+from training.flushing import flush
 
 FILE_NAME = "journal.json"
 LOCK_FILE = "lock"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not installed")
 SCRIPT = Path(__file__).parents[2] / "deploy" / "tls" / "make_test_certificates.sh"
 NAMES = ("ca", "server", "client")
 
