@@ -82,14 +82,14 @@ class BatchSizes(click.ParamType):
     "--max_queue_size",
     default=0,
     type=NOT_NEGATIVE,
-    help="Requests of the pointwise model that may wait; more are refused with UNAVAILABLE. 0: no bound. Needs dynamic "
-    "batching, so not with plain --xla. Read docs/operations.md first: with Triton 2.51 a full queue is slow.",
+    help="Requests of each model that may wait; more are refused with UNAVAILABLE. 0: no bound. How to choose it: "
+    "docs/operations.md.",
 )
 @click.option(
     "--queue_timeout_us",
     default=0,
     type=NOT_NEGATIVE,
-    help="Microseconds that they may wait before they are refused with UNAVAILABLE. 0: no bound. As --max_queue_size.",
+    help="Microseconds that they may wait before they are refused with UNAVAILABLE. 0: no bound.",
 )
 @click.option("--intra_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow intra-op threads; 0: all cores.")
 @click.option("--inter_op_threads", default=1, type=NOT_NEGATIVE, help="TensorFlow inter-op threads; 0: all cores.")
@@ -131,17 +131,10 @@ def export(
             raise click.UsageError(f"--tf_trt: got {name} too; expected one of them.")
     if held_out_data and not amp:
         raise click.UsageError("--held_out_data measures what --amp costs; give both, or none.")
-    dynamic_batching = not xla or bool(buckets)
-    for name, bound in (("--max_queue_size", max_queue_size), ("--queue_timeout_us", queue_timeout_us)):
-        if bound and not dynamic_batching:
-            raise click.UsageError(
-                f"{name}: got {bound}, but --xla without --buckets turns dynamic batching off, and Triton bounds no "
-                "other queue. Give --buckets too, or leave it out."
-            )
     serving = ServingOptions(
         max_batch_size=max_batch_size,
         instances=instances,
-        dynamic_batching=dynamic_batching,
+        dynamic_batching=not xla or bool(buckets),
         buckets=buckets or (),
         max_rank_users=max_rank_users,
         on_gpu=tf_trt is not None,

@@ -30,9 +30,8 @@ class ServingOptions:
 
     dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
     would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
-    max_queue_size, queue_timeout_us: requests that may wait to be merged, and how long; more and longer are refused
-    with UNAVAILABLE; 0 is no bound. They bound nothing without dynamic batching, and cost throughput in Triton 2.51,
-    see docs/operations.md.
+    max_queue_size, queue_timeout_us: requests of each model that may wait, and how long; more and longer are refused
+    with UNAVAILABLE; 0 is no bound. Our backend keeps them, see docs/backend.md; the official one ignores them.
     max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
@@ -131,21 +130,21 @@ def _config(
             "TF_NUM_INTRA_THREADS": _text(str(options.intra_op_threads)),
             "TF_NUM_INTER_THREADS": _text(str(options.inter_op_threads)),
             "TF_USE_PER_SESSION_THREADS": _text("1"),
+            **_queue_bounds(options),
         },
         "model_warmup": warmup,
     }
+
+
+def _queue_bounds(options: ServingOptions) -> dict[str, dict[str, str]]:
+    bounds = {"MAX_QUEUE_SIZE": options.max_queue_size, "QUEUE_TIMEOUT_US": options.queue_timeout_us}
+    return {name: _text(str(bound)) for name, bound in bounds.items() if bound}
 
 
 def _dynamic_batching(options: ServingOptions) -> dict[str, Any]:
     batching: dict[str, Any] = {}
     if options.max_queue_delay_us:
         batching["max_queue_delay_microseconds"] = options.max_queue_delay_us
-    if options.max_queue_size or options.queue_timeout_us:
-        batching["default_queue_policy"] = {
-            "timeout_action": "REJECT",
-            "default_timeout_microseconds": options.queue_timeout_us,
-            "max_queue_size": options.max_queue_size,
-        }
     return batching
 
 

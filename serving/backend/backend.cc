@@ -3,9 +3,8 @@
 #include <memory>
 #include <string>
 
-#include "execute.h"
-#include "instance.h"
 #include "model.h"
+#include "served_instance.h"
 #include "server.h"
 #include "status.h"
 #include "triton_abi.h"
@@ -16,8 +15,8 @@ namespace {
 
 using recserve::BackendError;
 using recserve::Check;
-using recserve::Instance;
 using recserve::Model;
+using recserve::ServedInstance;
 
 // TensorFlow reads its environment when it is first used, which is after this.
 void SetTensorFlowEnvironment() {
@@ -45,10 +44,10 @@ Model* ModelOf(TRITONBACKEND_ModelInstance* instance) {
   return StateOf(model);
 }
 
-Instance* StateOf(TRITONBACKEND_ModelInstance* instance) {
+ServedInstance* StateOf(TRITONBACKEND_ModelInstance* instance) {
   void* state = nullptr;
   Check(TRITONBACKEND_ModelInstanceState(instance, &state));
-  return static_cast<Instance*>(state);
+  return static_cast<ServedInstance*>(state);
 }
 
 }  // namespace
@@ -93,7 +92,7 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND
           TRITONSERVER_ERROR_UNSUPPORTED,
           model->label() + ": this backend computes on the CPU; set instance_group kind KIND_CPU");
     }
-    auto state = std::make_unique<Instance>(model);
+    auto state = std::make_unique<ServedInstance>(model, instance);
     Check(TRITONBACKEND_ModelInstanceSetState(instance, state.get()));
     state.release();  // TRITONBACKEND_ModelInstanceFinalize deletes it
   });
@@ -105,5 +104,5 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_M
 
 EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(
     TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** requests, const uint32_t count) {
-  return recserve::Guard([&] { recserve::Execute(StateOf(instance), instance, requests, count); });
+  return recserve::Guard([&] { StateOf(instance)->Accept(requests, count); });
 }

@@ -44,6 +44,8 @@ class Borrowing {
   Borrowers borrowers_;
 };
 
+Times TimesAt(uint64_t now_ns) { return {now_ns, now_ns, now_ns, now_ns}; }
+
 std::vector<bool> WantedByAny(const Group& group) {
   std::vector<bool> wanted = group[0]->wanted();
   for (const PendingRequest* request : group) {
@@ -58,23 +60,16 @@ class Execution {
   Execution(Instance* instance, TRITONBACKEND_ModelInstance* triton_instance)
       : instance_(instance), model_(instance->model()), triton_instance_(triton_instance) {}
 
-  void Run(const std::vector<std::unique_ptr<PendingRequest>>& requests) {
-    const uint64_t start_ns = NowNs();
+  void Run(const Requests& requests) {
     for (const auto& request : requests) {
-      request->set_times({start_ns, start_ns, start_ns, start_ns});
-      Admit(request.get());
+      request->set_times(TimesAt(NowNs()));
+      AddToGroup(request.get());
     }
     for (const Group& group : groups_) RunGroup(group);
   }
 
  private:
-  void Admit(PendingRequest* request) {
-    try {
-      request->Read(model_);
-    } catch (const BackendError& error) {
-      request->Fail(error.code(), error.what());
-      return;
-    }
+  void AddToGroup(PendingRequest* request) {
     const auto fitting = std::find_if(
         groups_.begin(), groups_.end(), [&](const Group& group) { return group[0]->FitsWith(*request, model_); });
     if (fitting != groups_.end()) {
@@ -145,22 +140,48 @@ class Execution {
 
 }  // namespace
 
-void Execute(
-    Instance* instance, TRITONBACKEND_ModelInstance* triton_instance, TRITONBACKEND_Request** requests,
+Requests ReadRequests(
+    const Model& model, TRITONBACKEND_ModelInstance* triton_instance, TRITONBACKEND_Request** requests,
     uint32_t count) {
-  std::vector<std::unique_ptr<PendingRequest>> pending;
-  for (uint32_t i = 0; i < count; ++i) pending.push_back(std::make_unique<PendingRequest>(requests[i]));
+  Requests read, refused;
+  read.reserve(count);
+  refused.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    auto request = std::make_unique<PendingRequest>(requests[i]);
+    try {
+      request->Read(model);
+      read.push_back(std::move(request));
+    } catch (const BackendError& error) {
+      request->Fail(error.code(), error.what());
+      refused.push_back(std::move(request));
+    } catch (const std::exception& error) {
+      request->Fail(TRITONSERVER_ERROR_INTERNAL, error.what());
+      refused.push_back(std::move(request));
+    }
+  }
+  FinishRefused(refused, triton_instance);
+  return read;
+}
+
+void RunRequests(const Requests& requests, Instance* instance, TRITONBACKEND_ModelInstance* triton_instance) {
   std::string failure = "the batch was not run";
   try {
-    Execution(instance, triton_instance).Run(pending);
+    Execution(instance, triton_instance).Run(requests);
   } catch (const std::exception& error) {
     failure = error.what();
   }
-  for (const auto& request : pending) {
+  for (const auto& request : requests) {
     if (!request->answered()) request->Fail(TRITONSERVER_ERROR_INTERNAL, failure);
     request->Finish(triton_instance);
   }
   instance->GiveWayToRequests();
+}
+
+void FinishRefused(const Requests& requests, TRITONBACKEND_ModelInstance* triton_instance) {
+  for (const auto& request : requests) {
+    request->set_times(TimesAt(NowNs()));
+    request->Finish(triton_instance);
+  }
 }
 
 }  // namespace recserve

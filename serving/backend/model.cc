@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "auto_complete.h"
+#include "request_queue.h"
 #include "status.h"
 #include "string_tensor.h"
 
@@ -49,9 +50,15 @@ Model::Model(std::string label, const std::string& folder, const Json& config, c
   binding_ = Bind(config_, signature);
   signature_ = signature.name;
   for (const BoundTensor& input : binding_.inputs) defaults_.push_back(ReadDefault(input, signature));
+  if (config_.queue_policy.IsBounded()) {
+    const int64_t most_rows = config_.dynamic_batching ? config_.max_batch_size : 0;
+    queue_ = std::make_unique<RequestQueue>(config_.queue_policy, most_rows, label_);
+  }
   LogLoaded(shared);
   first_session_ = shared.session;
 }
+
+Model::~Model() = default;
 
 std::shared_ptr<Session> Model::SessionForInstance() {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -93,6 +100,7 @@ void Model::LogLoaded(const SharedSession& shared) const {
   Log(TRITONSERVER_LOG_INFO, label_ + ": inputs " + TensorsText(binding_.inputs));
   Log(TRITONSERVER_LOG_INFO, label_ + ": outputs " + TensorsText(binding_.outputs));
   Log(TRITONSERVER_LOG_INFO, label_ + ": " + parameters.session.Text() + ", " + sharing);
+  if (queue_ != nullptr) Log(TRITONSERVER_LOG_INFO, label_ + ": " + config_.queue_policy.Text());
   if (!config_.buckets.empty()) {
     Log(TRITONSERVER_LOG_INFO, label_ + ": batches are padded to " + ShapeText(config_.buckets.sizes()));
   }

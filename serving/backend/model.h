@@ -14,6 +14,8 @@
 
 namespace recserve {
 
+class RequestQueue;
+
 // What the server's command line says about this backend.
 struct BackendSettings {
   bool auto_complete = false;
@@ -32,6 +34,7 @@ class Model {
   // Loads the SavedModel in the version's folder. Throws BackendError if it cannot be loaded or does not fit.
   // label: "model 'sim' version 3", leads log lines and errors.
   Model(std::string label, const std::string& folder, const Json& config, const BackendSettings& settings);
+  ~Model();
 
   const std::string& label() const { return label_; }
   const BackendSettings& settings() const { return settings_; }
@@ -45,6 +48,9 @@ class Model {
   const std::vector<BoundTensor>& batch_inputs() const { return binding_.batch_inputs; }
   // Per input: its default in the signature, if it is optional and has one. With one row where the model batches.
   const std::optional<DefaultValue>& default_of(size_t input) const { return defaults_[input]; }
+
+  // Where requests wait for an instance; null unless config.pbtxt bounds that.
+  RequestQueue* queue() const { return queue_.get(); }
 
   // A session for one more instance: shared, as far as MAX_SESSION_SHARE_COUNT lets it.
   std::shared_ptr<Session> SessionForInstance();
@@ -61,6 +67,7 @@ class Model {
   std::string signature_;
   Binding binding_;
   std::vector<std::optional<DefaultValue>> defaults_;
+  std::unique_ptr<RequestQueue> queue_;
   std::mutex mutex_;
   std::shared_ptr<Session> first_session_;  // the one that the signature was read from; the first instance takes it
 };

@@ -118,6 +118,7 @@ ModelConfig ReadModelConfig(const Json& json) {
   config.outputs = ReadTensors(json, "output");
   ReadBatchTensors(json, &config);
   config.parameters = ReadParameters(json);
+  config.queue_policy = config.parameters.queue.IsBounded() ? config.parameters.queue : ReadQueuePolicy(json);
   config.buckets = Buckets(config.parameters.batch_buckets, config.max_batch_size);
   config.saved_model_folder = SavedModelFolder(json);
   CheckBatchTensors(config);

@@ -9,6 +9,7 @@
 #include "dtype.h"
 #include "json.h"
 #include "parameters.h"
+#include "queue_policy.h"
 #include "ragged.h"
 
 namespace recserve {
@@ -24,6 +25,7 @@ struct ConfigTensor {
 struct ModelConfig {
   int64_t max_batch_size = 0;
   bool dynamic_batching = false;
+  QueuePolicy queue_policy;
   std::vector<ConfigTensor> inputs;
   std::vector<ConfigTensor> outputs;
   std::vector<BatchInput> batch_inputs;

@@ -33,6 +33,12 @@ int64_t ThreadCount(const std::string& name, const std::string& text) {
   return count;
 }
 
+int64_t Bound(const std::string& name, const std::string& text, const std::string& unit) {
+  const int64_t bound = ParseCount(text);
+  if (bound < 0) Malformed(name, text, "a number of " + unit + " from 0 (no bound) on");
+  return bound;
+}
+
 bool Switch(const std::string& name, const std::string& text) {
   std::string lower = text;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -67,12 +73,13 @@ std::vector<int64_t> Buckets(const std::string& name, const std::string& text) {
 
 // A misspelt name would otherwise be a setting that silently does nothing. Names of other prefixes are the user's own.
 void RejectUnknown(const std::string& name, const std::string& text) {
-  for (const char* prefix : {"TF_", "BATCH_", "WARM_", "MAX_"}) {
+  for (const char* prefix : {"TF_", "BATCH_", "WARM_", "MAX_", "QUEUE_"}) {
     if (name.rfind(prefix, 0) != 0) continue;
     Malformed(
         name, text,
         "no such parameter; known are TF_NUM_INTRA_THREADS, TF_NUM_INTER_THREADS, TF_USE_PER_SESSION_THREADS, "
-        "TF_SIGNATURE_DEF, TF_GRAPH_TAG, MAX_SESSION_SHARE_COUNT, BATCH_BUCKETS and WARM_BUCKETS");
+        "TF_SIGNATURE_DEF, TF_GRAPH_TAG, MAX_SESSION_SHARE_COUNT, BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE and "
+        "QUEUE_TIMEOUT_US");
   }
 }
 
@@ -94,6 +101,10 @@ void ReadParameter(const std::string& name, const std::string& text, Parameters*
     parameters->batch_buckets = Buckets(name, text);
   } else if (name == "WARM_BUCKETS") {
     parameters->warm_buckets = Switch(name, text);
+  } else if (name == "MAX_QUEUE_SIZE") {
+    parameters->queue.max_size = Bound(name, text, "requests");
+  } else if (name == "QUEUE_TIMEOUT_US") {
+    parameters->queue.timeout_us = Bound(name, text, "microseconds");
   } else if (name == "TF_INIT_OPS_FILE") {
     Log(TRITONSERVER_LOG_WARN, "config.pbtxt: TF_INIT_OPS_FILE is ignored: a SavedModel initialises itself");
   } else {

@@ -1,5 +1,5 @@
 // `parameters` and `optimization` of config.pbtxt: the official TensorFlow backend's, with its names and meanings,
-// and this backend's own BATCH_BUCKETS and WARM_BUCKETS.
+// and this backend's own BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE and QUEUE_TIMEOUT_US.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "json.h"
+#include "queue_policy.h"
 
 namespace recserve {
 
@@ -30,6 +31,7 @@ struct Parameters {
   int64_t max_session_share_count = 0;  // MAX_SESSION_SHARE_COUNT, 0: no limit
   std::vector<int64_t> batch_buckets;   // BATCH_BUCKETS as written, ascending; empty: batches are not padded
   bool warm_buckets = false;            // WARM_BUCKETS
+  QueuePolicy queue;                    // MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US
 };
 
 // Throws BackendError(INVALID_ARG) that names the parameter and its value if it is unknown or makes no sense.

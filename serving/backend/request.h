@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -75,5 +76,7 @@ class PendingRequest {
   bool succeeded_ = false;
   Times times_;
 };
+
+using Requests = std::vector<std::unique_ptr<PendingRequest>>;
 
 }  // namespace recserve

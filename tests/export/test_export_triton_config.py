@@ -50,20 +50,15 @@ def test_the_whole_dictionary() -> None:
             "TF_NUM_INTRA_THREADS": {"string_value": "1"},
             "TF_NUM_INTER_THREADS": {"string_value": "1"},
             "TF_USE_PER_SESSION_THREADS": {"string_value": "1"},
+            "MAX_QUEUE_SIZE": {"string_value": "12"},
+            "QUEUE_TIMEOUT_US": {"string_value": "3000"},
         },
         "model_warmup": [
             {"name": "rows_1", "batch_size": 1, "inputs": warmup_inputs},
             {"name": "rows_16", "batch_size": 16, "inputs": warmup_inputs},
             {"name": "rows_32", "batch_size": 32, "inputs": warmup_inputs},
         ],
-        "dynamic_batching": {
-            "max_queue_delay_microseconds": 50,
-            "default_queue_policy": {
-                "timeout_action": "REJECT",
-                "default_timeout_microseconds": 3000,
-                "max_queue_size": 12,
-            },
-        },
+        "dynamic_batching": {"max_queue_delay_microseconds": 50},
     }
 
 
@@ -80,27 +75,25 @@ def test_the_text_reads_back() -> None:
     assert message.HasField("dynamic_batching")
 
 
-@pytest.mark.parametrize(("size", "timeout_us"), [(12, 0), (0, 3000), (12, 3000)])
-def test_either_bound_of_the_queue_can_be_had_alone(size: int, timeout_us: int) -> None:
-    config = model_config("sim", FEATURES, ServingOptions(max_queue_size=size, queue_timeout_us=timeout_us))
-    policy = text_format.Parse(
-        config_text(config), model_config_pb2.ModelConfig()
-    ).dynamic_batching.default_queue_policy
-    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (size, timeout_us)  # Triton's 0 is no bound
-    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
-
-
-def test_ranking_requests_are_not_batched_so_their_queue_has_no_policy() -> None:
-    assert "dynamic_batching" not in rank_config("sim_rank", FEATURES, FEATURES[:1], ServingOptions())
+@pytest.mark.parametrize(
+    ("size", "timeout_us", "written"),
+    [(12, 0, {"MAX_QUEUE_SIZE": "12"}), (0, 3000, {"QUEUE_TIMEOUT_US": "3000"}), (0, 0, {})],
+)
+def test_either_bound_of_the_queue_can_be_had_alone(size: int, timeout_us: int, written: dict[str, str]) -> None:
+    options = ServingOptions(max_queue_size=size, queue_timeout_us=timeout_us, dynamic_batching=False)
+    for config in (
+        model_config("sim", FEATURES, options),
+        rank_config("sim_rank", FEATURES, FEATURES[:1], options),
+    ):
+        message = text_format.Parse(config_text(config), model_config_pb2.ModelConfig())
+        found = {name: value.string_value for name, value in message.parameters.items() if "QUEUE" in name}
+        assert found == written
+        assert not message.HasField("dynamic_batching")
 
 
 @pytest.mark.parametrize("option", ["--max_queue_size", "--queue_timeout_us"])
-def test_a_queue_bound_that_would_do_nothing_is_refused(option: str) -> None:
-    done = CliRunner().invoke(cli, ["export", "--checkpoint", "none", "--xla", option, "5"])
-    assert done.exit_code == 2
-    assert f"{option}: got 5, but --xla without --buckets turns dynamic batching off" in done.output
-    done = CliRunner().invoke(cli, ["export", "--checkpoint", "none", option, "-1"])
-    assert done.exit_code == 2
+def test_a_negative_bound_of_the_queue_is_refused(option: str) -> None:
+    assert CliRunner().invoke(cli, ["export", "--checkpoint", "none", option, "-1"]).exit_code == 2
 
 
 def test_a_dtype_that_triton_lacks_names_the_feature() -> None:

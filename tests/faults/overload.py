@@ -30,7 +30,7 @@ from training.feature_spec import FeatureSpec
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
-QUEUE = 64
+QUEUE, TIMEOUT_US = 4, 50_000
 RECOVERED_S = 2.0
 
 
@@ -88,7 +88,7 @@ def overload_trial(
 
 
 def overload_of(world: World, seconds: float) -> dict[str, Any]:
-    """The trial on a copy of the world's model with a queue of QUEUE requests, while the world's own server rests.
+    """The trial on a copy of the world's model with the bounds QUEUE and TIMEOUT_US, while the world's server rests.
 
     Fails only if a request ends otherwise than answered or refused: the other figures are to be read.
     """
@@ -96,7 +96,8 @@ def overload_of(world: World, seconds: float) -> dict[str, Any]:
     version = repository / "sim" / "1"
     share_files(world.repository / "sim" / str(live), version)
     config = text_format.Parse((version / CONFIG).read_text(), model_config_pb2.ModelConfig())
-    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
+    config.parameters["MAX_QUEUE_SIZE"].string_value = str(QUEUE)
+    config.parameters["QUEUE_TIMEOUT_US"].string_value = str(TIMEOUT_US)
     (version.parent / CONFIG).write_text(text_format.MessageToString(config))
     world.stop_server()
     try:

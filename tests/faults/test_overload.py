@@ -24,7 +24,8 @@ max_batch_size: 8
 input [ { name: "item" data_type: TYPE_INT64 dims: [ 1 ] } ]
 output [ { name: "logit" data_type: TYPE_FP32 dims: [ 1 ] } ]
 instance_group [ { count: 1 kind: KIND_CPU } ]
-dynamic_batching { default_queue_policy { max_queue_size: 6 } }
+dynamic_batching { }
+parameters { key: "MAX_QUEUE_SIZE" value { string_value: "6" } }
 """
 
 

@@ -14,7 +14,14 @@ TRITONSERVER_Error* Failure(TRITONSERVER_Error_Code code, const std::string& mes
   return new TRITONSERVER_Error{code, message};
 }
 
+std::mutex release_mutex;  // of all requests
+
 }  // namespace
+
+bool IsReleased(const TRITONBACKEND_Request& request) {
+  const std::lock_guard<std::mutex> lock(release_mutex);
+  return request.releases > 0;
+}
 
 void TRITONBACKEND_Request::AddInput(
     const std::string& name, TRITONSERVER_DataType dtype, const std::vector<int64_t>& shape, const std::string& data,
@@ -177,6 +184,7 @@ TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t) {
+  const std::lock_guard<std::mutex> lock(release_mutex);
   if (++request->releases != 1) Breach("a request was given back twice");
   if (request->responses != 1) Breach("a request was given back without an answer");
   return nullptr;

@@ -80,6 +80,9 @@ struct TRITONBACKEND_Response {
   std::map<std::string, TRITONBACKEND_Output> outputs;
 };
 
+// Whether the backend has given it back; what it did with the request can be looked at then.
+bool IsReleased(const TRITONBACKEND_Request& request);
+
 extern "C" {
 TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*);
 TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model*);
