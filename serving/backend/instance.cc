@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "low_priority.h"
 #include "outputs.h"
 #include "status.h"
 
@@ -25,10 +26,17 @@ Instance::Instance(Model* model) : model_(model), session_(model->SessionForInst
   }
   for (const BoundTensor& tensor : model_->batch_inputs()) input_nodes_.push_back(FindNode(tensor));
   for (const BoundTensor& tensor : model_->outputs()) output_nodes_.push_back(FindNode(tensor));
+  if (model_->config().warmup.has_value()) {
+    session_->Once("prepare " + model_->signature(), [this] { AtLowPriority([this] { Prepare(); }); });
+  }
   if (model_->config().parameters.warm_buckets) {
     const std::string sizes = ShapeText(model_->config().buckets.sizes());
-    session_->Once("warm " + model_->signature() + " " + sizes, [this] { Warm(); });
+    session_->Once("warm " + model_->signature() + " " + sizes, [this] { AtLowPriority([this] { Warm(); }); });
   }
+}
+
+void Instance::AtLowPriority(const std::function<void()>& work) const {
+  model_->config().parameters.session.ComputesInCaller() ? RunAtLowPriority(work) : work();
 }
 
 TF_Output Instance::FindNode(const BoundTensor& tensor) const {
@@ -85,12 +93,33 @@ std::vector<Tensor> Instance::Run(const std::vector<Tensor>& inputs, const std::
   return outputs;
 }
 
+// TensorFlow optimises the graph in the first run, which takes as long as loading. Without this it would happen in
+// Triton's warmup, in all instances at once and with the priority of requests. Whether the sample fits is for that to say.
+void Instance::Prepare() {
+  const WarmupSample& sample = *model_->config().warmup;
+  std::vector<std::vector<int64_t>> shapes;
+  for (const BoundTensor& input : model_->inputs()) {
+    const auto dims = sample.dims.find(input.name);
+    if (dims == sample.dims.end() || input.ragged || input.scalar) return;
+    std::vector<int64_t> shape = dims->second;
+    if (model_->batches()) shape.insert(shape.begin(), std::max<int64_t>(sample.batch_size, 1));
+    if (!Matches(shape, input.shape)) return;
+    shapes.push_back(shape);
+  }
+  if (!model_->batch_inputs().empty()) return;
+  try {
+    Run(Zeros(shapes), std::vector<bool>(model_->outputs().size(), true));
+  } catch (const BackendError&) {
+    return;
+  }
+}
+
 void Instance::Warm() {
   const std::vector<int64_t>& sizes = model_->config().buckets.sizes();
   const bool clusters = model_->config().parameters.session.graph_level > 0;
   const auto start = std::chrono::steady_clock::now();
   for (const int64_t size : sizes) {
-    const std::vector<Tensor> inputs = ZeroInputs(size);
+    const std::vector<Tensor> inputs = ZerosOfBucket(size);
     try {
       for (int run = 0; run < (clusters ? kRunsUntilClustered : 1); ++run) {
         const auto outputs = Run(inputs, std::vector<bool>(model_->outputs().size(), true));
@@ -112,8 +141,8 @@ void Instance::Warm() {
   }
 }
 
-std::vector<Tensor> Instance::ZeroInputs(int64_t rows) const {
-  std::vector<Tensor> inputs;
+std::vector<Tensor> Instance::ZerosOfBucket(int64_t rows) const {
+  std::vector<std::vector<int64_t>> shapes;
   for (const BoundTensor& input : model_->inputs()) {
     std::vector<int64_t> shape = input.shape;
     shape[0] = rows;
@@ -123,9 +152,18 @@ std::vector<Tensor> Instance::ZeroInputs(int64_t rows) const {
           model_->label() + ": WARM_BUCKETS needs fixed dims, input '" + input.name + "' has " +
               ShapeText(input.shape) + "; set WARM_BUCKETS to false and use model_warmup");
     }
-    inputs.push_back(NewTensor(*input.dtype, shape));
+    shapes.push_back(shape);
+  }
+  return Zeros(shapes);
+}
+
+std::vector<Tensor> Instance::Zeros(const std::vector<std::vector<int64_t>>& shapes) const {
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const Dtype& dtype = *model_->inputs()[i].dtype;
+    inputs.push_back(NewTensor(dtype, shapes[i]));
     TF_Tensor* tensor = inputs.back().get();
-    if (input.dtype->tensorflow != TF_STRING) std::memset(TF_TensorData(tensor), 0, TF_TensorByteSize(tensor));
+    if (dtype.tensorflow != TF_STRING) std::memset(TF_TensorData(tensor), 0, TF_TensorByteSize(tensor));
   }
   return inputs;
 }

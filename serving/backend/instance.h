@@ -1,6 +1,7 @@
 // One instance of a model: it runs the graph in its session, which it may share.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace recserve {
 
 class Instance {
  public:
-  // Takes a session, finds the signature's tensors in its graph and warms the buckets if the configuration asks for it.
+  // Takes a session, finds the signature's tensors in its graph, prepares the graph if the configuration has a warmup,
+  // and warms the buckets if it asks for that.
   // Throws BackendError if the graph lacks a tensor, has no default for an optional input, or fails while warming.
   explicit Instance(Model* model);
 
@@ -36,8 +38,11 @@ class Instance {
   TF_Output FindNode(const BoundTensor& tensor) const;
   void CheckOptional(size_t input) const;
   std::vector<bool> Computed(const std::vector<bool>& wanted);
+  void AtLowPriority(const std::function<void()>& work) const;
+  void Prepare();
   void Warm();
-  std::vector<Tensor> ZeroInputs(int64_t rows) const;
+  std::vector<Tensor> ZerosOfBucket(int64_t rows) const;
+  std::vector<Tensor> Zeros(const std::vector<std::vector<int64_t>>& shapes) const;
 
   Model* model_;
   std::shared_ptr<Session> session_;

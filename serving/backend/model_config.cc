@@ -54,6 +54,18 @@ std::vector<ConfigTensor> ReadTensors(const Json& config, const char* key) {
   return tensors;
 }
 
+std::optional<WarmupSample> ReadWarmup(const Json& config) {
+  const Json* samples = config.Find("model_warmup");
+  if (samples == nullptr || samples->items().empty()) return std::nullopt;
+  const Json& first = samples->items()[0];
+  const Json *batch_size = first.Find("batch_size"), *inputs = first.Find("inputs");
+  WarmupSample sample;
+  sample.batch_size = batch_size != nullptr ? batch_size->AsInt() : 0;
+  if (inputs == nullptr) return sample;
+  for (const auto& [name, input] : inputs->members()) sample.dims[name] = Numbers(input.Find("dims"));
+  return sample;
+}
+
 std::string OnlyName(const Json& json, const char* key, const std::string& label) {
   const Json* names = json.Find(key);
   if (names == nullptr || names->items().size() != 1) {
@@ -117,6 +129,7 @@ ModelConfig ReadModelConfig(const Json& json) {
   config.inputs = ReadTensors(json, "input");
   config.outputs = ReadTensors(json, "output");
   ReadBatchTensors(json, &config);
+  config.warmup = ReadWarmup(json);
   config.parameters = ReadParameters(json);
   config.queue_policy = config.parameters.queue.IsBounded() ? config.parameters.queue : ReadQueuePolicy(json);
   config.buckets = Buckets(config.parameters.batch_buckets, config.max_batch_size);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,12 @@ struct ConfigTensor {
   bool ragged = false;  // allow_ragged_batch
 };
 
+// The first sample of model_warmup, by which the graph is prepared.
+struct WarmupSample {
+  int64_t batch_size = 0;
+  std::map<std::string, std::vector<int64_t>> dims;  // by input, without the batch dimension
+};
+
 struct ModelConfig {
   int64_t max_batch_size = 0;
   bool dynamic_batching = false;
@@ -30,6 +38,7 @@ struct ModelConfig {
   std::vector<ConfigTensor> outputs;
   std::vector<BatchInput> batch_inputs;
   std::vector<BatchOutput> batch_outputs;
+  std::optional<WarmupSample> warmup;
   Parameters parameters;
   Buckets buckets;
   std::string saved_model_folder = "model.savedmodel";  // default_model_filename

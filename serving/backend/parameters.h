@@ -21,6 +21,8 @@ struct SessionOptions {
 
   // With one inter-op thread every instance runs its graph in its own thread.
   bool RunsInCaller() const { return inter_op_threads == 1; }
+  // And with one intra-op thread operations do not use others either.
+  bool ComputesInCaller() const { return RunsInCaller() && intra_op_threads == 1; }
   // Everything that tells two sessions apart, for logs and as a key.
   std::string Text() const;
 };

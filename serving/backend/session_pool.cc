@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "low_priority.h"
 #include "status.h"
 
 namespace recserve {
@@ -96,7 +97,9 @@ SharedSession AcquireSession(const std::string& path, const SessionOptions& opti
     if (max_users > 0 && entry->users >= max_users) continue;
     if (std::shared_ptr<Session> session = entry->session.lock()) return {Lend(shelf, entry, std::move(session)), false};
   }
-  auto session = std::make_shared<Session>(path, options);
+  std::shared_ptr<Session> session;
+  const auto load = [&] { session = std::make_shared<Session>(path, options); };
+  options.ComputesInCaller() ? RunAtLowPriority(load) : load();
   const auto entry = std::make_shared<Shelf::Entry>();
   entry->session = session;
   shelf->entries.push_back(entry);
