@@ -41,7 +41,10 @@ EPOCH_SCORES_FILE = "pass_scores.npz"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete folder, opened. epoch: complete epochs. step: steps done of the next one, if it was interrupted."""
+    """A complete folder, opened. epoch: complete epochs. step: steps done of the next one, if it was interrupted.
+
+    is_trained: of the next epoch only the evaluation is left.
+    """
 
     folder: Path
     epoch: int
@@ -49,6 +52,7 @@ class Checkpoint:
     settings: Settings
     metrics: dict[str, Any]
     step: int = 0
+    is_trained: bool = False
 
     def restore_model(self) -> CtrModel:
         """The trained model in float32. Raises CheckpointError if the weights do not fit what the folder describes."""
@@ -115,11 +119,11 @@ def open_checkpoint(path: Path, newest: bool = False) -> Checkpoint:
         raise CheckpointError(f"{folder}: not a checkpoint; {', '.join(missing)} missing")
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        epoch, step = int(metrics["epoch"]), int(metrics.get("step", 0))
+        epoch, step, is_trained = int(metrics["epoch"]), int(metrics.get("step", 0)), bool(metrics.get("is_trained"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}/metrics.json: damaged: {error!r}. Use another epoch.") from error
     spec, settings = FeatureSpec.load(folder / "feature_spec.yaml"), Settings.load(folder / "settings.yaml")
-    return Checkpoint(folder, epoch, spec, settings, metrics, step)
+    return Checkpoint(folder, epoch, spec, settings, metrics, step, is_trained)
 
 
 def save_checkpoint(
@@ -131,11 +135,13 @@ def save_checkpoint(
     metrics: dict[str, Any],
     steps_done: int = 0,
     pass_scores: tuple[np.ndarray, np.ndarray] | None = None,
+    same_state: Path | None = None,
 ) -> Path:
     """Writes `path/epoch-NNNN`, names the best epoch (metrics["best"]), removes what is not kept. Returns the folder.
 
-    epoch: complete epochs. steps_done, pass_scores: of an epoch that was interrupted, see Checkpoint. settings:
-    with the seed that the run took. Raises CheckpointError if it cannot be written; then nothing has changed.
+    epoch: complete epochs. steps_done, pass_scores: of an epoch that is not complete, see Checkpoint. settings: with
+    the seed that the run took. same_state: a checkpoint of the same weights, whose files are linked, not written again.
+    Raises CheckpointError if it cannot be written; then nothing has changed.
     """
     folder = path / folder_name(epoch, steps_done)
     if steps_done and folder.is_dir():  # interrupted again before a step was done
@@ -143,7 +149,8 @@ def save_checkpoint(
     staged = path / f".{folder.name}.{os.getpid()}.tmp"
     try:
         staged.mkdir(parents=True)
-        _tracked(step).write(str(staged / "variables"))
+        if same_state is None or not _linked(same_state, staged):
+            _tracked(step).write(str(staged / "variables"))
         spec.save(staged / "feature_spec.yaml")
         (staged / "settings.yaml").write_text(yaml.safe_dump(settings.to_flat(), sort_keys=False), encoding="utf-8")
         place = {"epoch": epoch, **({"step": steps_done} if steps_done else {})}
@@ -165,6 +172,17 @@ def save_checkpoint(
         write_best(path, metrics["best"])
     prune(path)
     return folder
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Links the files of weights and optimizer state; False on a file system that has no links."""
+    try:
+        for file in source.glob("variables.*"):
+            os.link(file, target / file.name)
+    except OSError:
+        for file in target.glob("variables.*"):
+            file.unlink()
+    return (target / "variables.index").is_file()
 
 
 def _reason(error: OSError | tf.errors.OpError) -> str:

@@ -1,7 +1,8 @@
 """The folders of checkpoints in one folder: their names, their order, which is the best, which are kept.
 
 `epoch-0003` is the state after epoch 3; `epoch-0004-step-000120` is the state after 120 steps of epoch 4, written
-when a run was interrupted. `best.json` names the best epoch, where a validation mapping chose one.
+when a run was interrupted, and after the last step of an epoch, before its evaluation. `best.json` names the best
+epoch, where a validation mapping chose one.
 """
 
 from __future__ import annotations

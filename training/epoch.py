@@ -24,22 +24,34 @@ from training.metrics import RunningAuc
 from training.preparation import MAX_SEED, has_gpu, no_step, passes_per_epoch
 from training.progress import RowProgress
 from training.settings import Settings
-from training.step import StepOutput, TrainStep
+from training.step import AbandonedError, StepOutput, TrainStep
 
 LOSSES_SHOWN = 3
 
 
 @dataclass
 class PassResult:
-    """labels, logits: this rank's rows in the order of training, each scored before its update. signal: 0 for none."""
+    """labels, logits: this rank's rows in the order of training, each scored before its update. signal: 0 for none.
+
+    is_whole: the pass came to its end.
+    """
 
     steps: int
+    is_whole: bool = False
     rows: int = 0
     seconds: float = 0.0
     signal: int = 0
     labels: list[np.ndarray] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of_earlier_run(
+        cls, steps: int, scores: tuple[np.ndarray, np.ndarray] | None, is_whole: bool = False
+    ) -> PassResult:
+        """steps: done by a run that was interrupted, with their scores on this rank, if it has them."""
+        labels, logits = ([], []) if scores is None else ([scores[0]], [scores[1]])
+        return cls(steps, is_whole, labels=labels, logits=logits)
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """(labels, logits), each [n]."""
@@ -76,15 +88,14 @@ class TrainingPass:
         self._steps_are_async = has_gpu()
         self._losses: deque[float] = deque(maxlen=LOSSES_SHOWN)  # of the last steps that were read
 
-    def run(self, epoch: int, skip: int = 0, scores: tuple[np.ndarray, np.ndarray] | None = None) -> PassResult:
-        """skip: steps that an interrupted run has done of this epoch, with their scores on this rank, if it has them.
+    def run(self, epoch: int, earlier: PassResult | None = None) -> PassResult:
+        """earlier: what an interrupted run has done of this epoch; the pass goes on from there.
 
-        Ends early at a signal. Raises NotFiniteError for the first step whose loss is not finite, on all ranks.
+        Ends early at a signal, also within a step, which is then not done. Raises NotFiniteError for the first step
+        whose loss is not finite, on all ranks.
         """
-        result = PassResult(steps=skip)
-        if scores is not None:
-            result.labels.append(scores[0])
-            result.logits.append(scores[1])
+        result = earlier or PassResult(0)
+        skip = result.steps
         self._agreement.restart(skip)
         self._losses.clear()
         rows = self._data.rows()
@@ -96,13 +107,13 @@ class TrainingPass:
         with RowProgress(title, total, shown, done) as progress, closing(self._batches(epoch, skip)) as batches:
             self._run(epoch, batches, result, progress)
         result.seconds = time.perf_counter() - start
-        if result.steps == 0:
+        if result.steps == 0 and not result.signal:
             raise no_step(self._data)
         return result
 
     def signal_of_any(self) -> int:
         """The signal that any rank has got, 0 for none."""
-        return self._agreement.agree(0, 0, self._stop.number, 0.0).signal
+        return self._agreement.signal_of_any(self._stop.number)
 
     def _batches(self, epoch: int, skip: int) -> Generator[Batch, None, None]:
         """The epoch's batches after the first `skip`, in the order that the run's seed gives to this epoch."""
@@ -116,7 +127,11 @@ class TrainingPass:
         drained = time.perf_counter()
         auc = RunningAuc()
         for batch in batches:
-            output = self._step(batch)
+            try:
+                output = self._step(batch, self._is_interrupted)
+            except AbandonedError:
+                result.signal = self.signal_of_any()
+                break
             result.steps += 1
             result.rows += batch.global_rows
             checked = {self._data.label: batch.label, **{name: batch.features[name] for name in self._numeric}}
@@ -127,8 +142,13 @@ class TrainingPass:
                 drained, pending = pending[-1].ended, []
                 if result.signal:
                     return
+        else:
+            result.is_whole = True
         if pending:
             result.signal = self._drain(epoch, pending, drained, result, auc, progress)
+
+    def _is_interrupted(self, part: int, parts: int) -> bool:
+        return self._agreement.is_due_within(part, parts) and self.signal_of_any() != 0
 
     def _drain(
         self,

@@ -97,22 +97,23 @@ def evaluate(
             if model.user is not None:
                 users.append(batch.features[model.user])
     user = None if model.user is None else joined(users, np.int64)
-    evaluation, scores = measured(joined(labels), joined(logits), workers, user)
+    scores = gathered(Scores(joined(labels), joined(logits), user), workers)
     # a batch is cut into the ranks' parts in their order, and here the ranks come one after another
     order = np.argsort(workers.gather_rows(joined(numbers, np.int64)), kind="stable")
-    return evaluation, scores.taken(order)
+    return measured(scores), scores.taken(order)
 
 
-def measured(
-    labels: np.ndarray, logits: np.ndarray, workers: Workers, users: np.ndarray | None = None
-) -> tuple[Evaluation, Scores]:
-    """Metrics of the rows of all ranks. labels, logits, users: this rank's, [n]. Collective."""
-    labels, logits = workers.gather_rows(labels), workers.gather_rows(logits)
-    if users is not None:
-        users = workers.gather_rows(users)
-    gauc = None if users is None else grouped_auc(labels, logits, users)
-    scores = Scores(labels, logits, users)
-    return Evaluation(roc_auc(labels, logits), log_loss(labels, logits), len(labels), gauc), scores
+def gathered(scores: Scores, workers: Workers) -> Scores:
+    """Collective: this rank's rows -> those of all ranks, one rank after another."""
+    user = None if scores.user is None else workers.gather_rows(scores.user)
+    return Scores(workers.gather_rows(scores.label), workers.gather_rows(scores.logit), user)
+
+
+def measured(scores: Scores) -> Evaluation:
+    """The metrics of these rows."""
+    gauc = None if scores.user is None else grouped_auc(scores.label, scores.logit, scores.user)
+    auc, loss = roc_auc(scores.label, scores.logit), log_loss(scores.label, scores.logit)
+    return Evaluation(auc, loss, len(scores.label), gauc)
 
 
 def joined(parts: Iterable[tf.Tensor | np.ndarray], dtype: type = np.float32) -> np.ndarray:

@@ -78,7 +78,7 @@ class Dataset:
 
     def batches(
         self, shuffle_seed: int | None = None, drop_remainder: bool = False, passes: int = 1
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """`passes` passes over all rows, one after another, made ahead in a thread.
 
         shuffle_seed: a random order that this seed gives (another one in each pass); None: the order of the files,

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run ends at a step with a checkpoint, not wherever it happens to be."""
+"""SIGTERM and Ctrl-C: the run ends between two pieces of work with a checkpoint, not wherever it happens to be."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ class StopSignal:
             raise KeyboardInterrupt
         if not self.number:
             self.number = number
-            print(f"{signal.Signals(number).name}: finishing this step", file=sys.stderr, flush=True)
+            print(f"{signal.Signals(number).name}: stopping", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from training.agreement import first_does
+from training.agreement import first_does, until_signal
 from training.allocator import return_free_memory
 from training.best import BestEpoch, best_epoch_of
 from training.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
@@ -19,7 +20,7 @@ from training.diagnosis import NotFiniteError, bad_variables, weights_message
 from training.distributed import Workers
 from training.dllogger import DLLogger
 from training.epoch import PassResult, TrainingPass
-from training.evaluation import Evaluation, Scores, evaluate, measured, scoring_function
+from training.evaluation import Evaluation, Scores, evaluate, gathered, measured, scoring_function
 from training.feature_spec import FeatureSpec
 from training.input_pipeline import Dataset
 from training.interruption import Interrupted, StopSignal
@@ -141,40 +142,50 @@ class _Run:
         """resumed, scores: on rank 0, of the checkpoint that `start` comes from."""
         began = time.perf_counter()
         results: list[EpochResult] = []
-        done, skip = start.epoch, start.step
+        done, earlier = start.epoch, None
+        if start.step:
+            earlier = PassResult.of_earlier_run(start.step, scores, start.is_trained)
         while done < self._settings.training.epochs and not self._is_time_to_stop(done):
             if results:
                 self._stop_between(done)
-            results.append(self._epoch(done + 1, skip, scores))
-            done, skip, scores = done + 1, 0, None
+            results.append(self._epoch(done + 1, earlier))
+            done, earlier = done + 1, None
         final = self._final(done, resumed)
         seconds = time.perf_counter() - began
         self._log.log((), {"time_to_train": seconds, **self._summary(results, final)})
         stopped = self._is_time_to_stop(done)
         return TrainingResult(results, final, self._checkpoint, seconds, self._best, stopped)
 
-    def _epoch(self, epoch: int, skip: int, scores: PassScores | None) -> EpochResult:
-        done = self._pass.run(epoch, skip, scores)
-        if done.signal:
-            self._stop_within(epoch, done)
+    def _epoch(self, epoch: int, earlier: PassResult | None) -> EpochResult:
+        """earlier: what an interrupted run has done of it."""
+        done = earlier if earlier is not None and earlier.is_whole else self._pass.run(epoch, earlier)
         self._require_finite_weights(epoch)
-        train, _ = measured(*done.scores(), self._workers)
-        test, test_scores = self._evaluate(self._test)
-        self._require_finite_scores(epoch, test_scores.logit)
-        validation = None if self._validation is None else self._evaluate(self._validation)[0]
-        result = EpochResult(epoch, train, test, validation, done.seconds, done.rows / done.seconds)
+        scores = gathered(Scores(*done.scores()), self._workers)
+        trained = self._save_pass(epoch, done, scores)
+        if done.signal:
+            place = f"stopped in epoch {epoch} after step {done.steps}"
+            raise Interrupted(done.signal, f"{place}. {self._resume_hint()}")
+        train = measured(scores)
+        test, test_scores = self._evaluate(self._test, epoch)
+        self._require_finite_scores(epoch, test_scores.logit, trained)
+        validation = None if self._validation is None else self._evaluate(self._validation, epoch)[0]
+        throughput = done.rows / done.seconds if done.rows else 0.0
+        result = EpochResult(epoch, train, test, validation, done.seconds, throughput)
         if self._best is not None and validation is not None:
             self._best = self._best.after(epoch, validation.metrics("validation"))
         if self._best is None or self._best.epoch in (epoch, 0):
             self._chosen = (epoch, test, test_scores)
         figures = {"throughput": result.throughput, "time": result.seconds, **result.metrics()}
         self._log.log((epoch,), {**figures, **latency_summary(done.latencies)})
-        self._save(epoch, {**result.metrics(), "rows": self._rows(result), "throughput": result.throughput})
+        facts = {**result.metrics(), "rows": self._rows(result), "throughput": result.throughput}
+        self._checkpoint = self._save(epoch, facts, same_state=trained)
         return result
 
-    def _evaluate(self, data: Dataset) -> tuple[Evaluation, Scores]:
+    def _evaluate(self, data: Dataset, epoch: int) -> tuple[Evaluation, Scores]:
         return_free_memory()
-        result = evaluate(self._step.model, self._score, data.batches(), self._workers)
+        message = f"stopped in the evaluation after epoch {epoch}. {self._resume_hint()}"
+        batches = until_signal(data.batches(), self._workers, self._stop, message)
+        result = evaluate(self._step.model, self._score, batches, self._workers)
         return_free_memory()
         return result
 
@@ -185,7 +196,7 @@ class _Run:
         """Of the chosen epoch, whose scores are written. If an earlier run trained it, its weights are read back."""
         if self._chosen is None:
             epoch = self._read_back_best(resumed) or done
-            self._chosen = (epoch, *self._evaluate(self._test))
+            self._chosen = (epoch, *self._evaluate(self._test, epoch))
         epoch, final, scores = self._chosen
         first_does(self._workers, lambda: scores.write(Path(self._settings.results.results_dir), epoch))
         return final
@@ -223,20 +234,23 @@ class _Run:
         if bad_variables(self._step.model):
             raise NotFiniteError(f"epoch {epoch}, after its last step: {weights_message(self._step.model)}")
 
-    def _require_finite_scores(self, epoch: int, logits: np.ndarray) -> None:
-        """Finite weights may be too large to score with."""
+    def _require_finite_scores(self, epoch: int, logits: np.ndarray, trained: Path | None) -> None:
+        """Finite weights may be too large to score with. trained: their checkpoint, which nobody should go on from."""
         bad = int((~np.isfinite(logits)).sum())
         if bad:
+            if trained is not None:
+                first_does(self._workers, lambda: shutil.rmtree(trained))
             raise NotFiniteError(
                 f"epoch {epoch}: {bad} of {len(logits)} scores of test rows are not finite. "
                 f"{weights_message(self._step.model)}"
             )
 
-    def _stop_within(self, epoch: int, done: PassResult) -> None:
-        self._require_finite_weights(epoch)
-        labels, logits = (self._workers.gather_rows(rows) for rows in done.scores())
-        self._save(epoch - 1, {}, done.steps, (labels, logits))
-        raise Interrupted(done.signal, f"stopped in epoch {epoch} after step {done.steps}. {self._resume_hint()}")
+    def _save_pass(self, epoch: int, done: PassResult, scores: Scores) -> Path | None:
+        """The state after a pass, whole or not: whatever ends the run during the evaluation costs no step."""
+        if done.steps == 0:
+            return None
+        marked = {"is_trained": True} if done.is_whole else {}
+        return self._save(epoch - 1, marked, done.steps, (scores.label, scores.logit))
 
     def _stop_between(self, epoch: int) -> None:
         number = self._pass.signal_of_any()
@@ -249,17 +263,19 @@ class _Run:
             return "No checkpoint was written: there is no --save_checkpoint_path."
         return f"Go on with --load_checkpoint_path {path} --save_checkpoint_path {path}."
 
-    def _save(self, epoch: int, metrics: dict[str, Any], steps_done: int = 0, scores: PassScores | None = None) -> None:
-        """Collective: an error of rank 0 ends all."""
+    def _save(
+        self, epoch: int, metrics: dict[str, Any], steps_done: int = 0, scores: PassScores | None = None,
+        same_state: Path | None = None,
+    ) -> Path | None:  # fmt: skip
+        """The folder, if there is one for checkpoints. Collective: an error of rank 0 ends all."""
         path = self._settings.results.save_checkpoint_path
         if not path:
-            return
+            return None
         record = None if self._best is None else self._best.record()
         facts = {"epoch": epoch, **metrics, "processes": self._workers.size, **({"best": record} if record else {})}
-        folder = first_does(
+        return first_does(
             self._workers,
             lambda: save_checkpoint(
-                Path(path), self._step, self._spec, self._settings, epoch, facts, steps_done, scores
+                Path(path), self._step, self._spec, self._settings, epoch, facts, steps_done, scores, same_state
             ),
         )
-        self._checkpoint = folder if self._workers.is_first else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 LATENCY_PERCENTILES = (90, 95, 99)
+UNKNOWN_USER = 0
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -29,16 +30,21 @@ def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> f
 
     GAUC = Σ_u n_u · AUC_u / Σ_u n_u (Zhou et al. 2018, "Deep Interest Network", section 6, Metrics; n_u: the
     user's impressions). It measures the order within a user, which is what ranking needs. Users
-    whose rows are all of one class have no AUC and are left out of both sums. Ties count half.
+    whose rows are all of one class have no AUC and are left out of both sums. So are the rows of the unknown user,
+    id 0: they are of many users, and the order among them is none within a user. Ties count half.
 
-    labels: [N] of 0 and 1. scores: [N]. groups: [N] integers, the user of each row. Returns NaN if no user has
+    labels: [N] of 0 and 1. scores: [N]. groups: [N] integers, the user of each row. Returns NaN if no known user has
     both classes, or a score is NaN.
     """
     scores = np.asarray(scores)
     if len(scores) == 0 or np.isnan(scores).any():
         return float("nan")
-    order = np.lexsort((scores, groups))
-    positive, score, group = (np.asarray(labels) > 0)[order], scores[order], np.asarray(groups)[order]
+    known = np.asarray(groups) != UNKNOWN_USER
+    if not known.any():
+        return float("nan")
+    positive, score, group = (np.asarray(labels) > 0)[known], scores[known], np.asarray(groups)[known]
+    order = np.lexsort((score, group))
+    positive, score, group = positive[order], score[order], group[order]
     starts_group = np.r_[True, group[1:] != group[:-1]]
     starts_tie = starts_group | np.r_[True, score[1:] != score[:-1]]
     first = np.flatnonzero(starts_group)  # [U]

@@ -25,10 +25,12 @@ MOMENTS = ("adam", "lazy_adam")  # optimizers whose state a checkpoint of anothe
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts, plain data for all ranks. epoch: complete ones. step: done of the next. seed: -1: unknown."""
+    """Where a run starts, plain data for all ranks. epoch: complete ones. step: done of the next; is_trained: all of
+    them, only its evaluation is left. seed: -1: unknown."""
 
     epoch: int = 0
     step: int = 0
+    is_trained: bool = False
     seed: int = -1
     best: dict[str, Any] | None = None
 
@@ -52,7 +54,7 @@ def checkpoint_to_resume(settings: Settings, spec: FeatureSpec) -> Checkpoint | 
     checkpoint.check_fits(spec, settings)
     _check_optimizer(checkpoint, settings)
     changes = _data_changes(checkpoint.spec, spec)
-    if checkpoint.step:
+    if checkpoint.step and not checkpoint.is_trained:
         changes += _order_changes(checkpoint.settings, settings) + _differences(LAYOUT, checkpoint.spec, spec)
         if changes:
             raise CheckpointError(
@@ -70,7 +72,7 @@ def start_of(checkpoint: Checkpoint | None) -> Start:
     if checkpoint is None:
         return Start()
     seed, best = checkpoint.settings.run.seed, checkpoint.metrics.get("best")
-    return Start(checkpoint.epoch, checkpoint.step, seed, best)
+    return Start(checkpoint.epoch, checkpoint.step, checkpoint.is_trained, seed, best)
 
 
 def take_over_best(checkpoint: Checkpoint, save: Path) -> None:

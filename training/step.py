@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -32,6 +32,10 @@ class StepOutput(NamedTuple):
     logits: tf.Tensor
 
 
+class AbandonedError(Exception):
+    """A step was given up between two micro-batches; weights and optimizer are as they were before it."""
+
+
 class TrainStep:
     """Runs steps of a model. `optimizer` and `loss_scale` are the state that a checkpoint keeps besides the weights.
 
@@ -57,18 +61,27 @@ class TrainStep:
         self._sum = tf.function(self._sum_of, reduce_retracing=True)
         self._apply = tf.function(self._scaled_apply, reduce_retracing=True)
 
-    def __call__(self, batch: Batch) -> StepOutput:
-        """A rank without rows (the last batch may have fewer rows than there are ranks) adds zeros."""
+    def __call__(self, batch: Batch, is_interrupted: Callable[[int, int], bool] | None = None) -> StepOutput:
+        """A rank without rows (the last batch may have fewer rows than there are ranks) adds zeros.
+
+        is_interrupted(part, parts): asked between micro-batches, on all ranks equally often; if true, the step is
+        given up with AbandonedError. Micro-batches that a rank has beyond `parts`, its even share, are not asked about.
+        """
         rows, size = len(batch.label), self._settings.micro_batch_size
+        parts = -(-batch.global_rows // (self._workers.size * size))
         share = self._workers.size / batch.global_rows
         total: list[Gradient] | None = None
         terms: Terms = {}
         logits = []
-        for start in range(0, rows, size):
-            part = slice(start, start + size)
-            features = {f.name: batch.features[f.name][part] for f in self.model.trained}
+        for number in range(max(parts, -(-rows // size))):
+            if is_interrupted is not None and 0 < number < parts and is_interrupted(number, parts):
+                raise AbandonedError
+            part = slice(number * size, (number + 1) * size)
             label = batch.label[part]
-            gradients, part_terms, part_logits = self._backward(features, label, len(label) * share, start // size)
+            if len(label) == 0:
+                continue
+            features = {f.name: batch.features[f.name][part] for f in self.model.trained}
+            gradients, part_terms, part_logits = self._backward(features, label, len(label) * share, number)
             total = self._sum(total, gradients)
             for name, value in part_terms.items():
                 weighted = value * (len(label) / rows)

@@ -33,7 +33,7 @@ def test_latencies_are_in_milliseconds() -> None:
     assert latency_summary([]) == {}
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 4)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 4)), min_size=1, max_size=40))
 def test_gauc_is_the_mean_of_the_users_aucs_weighted_by_their_rows(rows: list[tuple[int, bool, int]]) -> None:
     users, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     scores = np.array([r[2] for r in rows], np.float32)
@@ -56,6 +56,14 @@ def test_gauc_by_hand() -> None:
     assert grouped_auc(labels, scores, users) == pytest.approx((3 * 0.5 + 2 * 0.5) / 5)
     scores[0] = 2.0
     assert grouped_auc(labels, scores, users) == pytest.approx((3 * 1.0 + 2 * 0.5) / 5)
+
+
+def test_gauc_leaves_out_the_unknown_user() -> None:
+    """Rows of id 0 are of many users: the known user's one pair is in order, the four unknown rows' pairs are not."""
+    users, labels = np.array([0, 7, 0, 0, 7, 0]), np.array([1, 1, 0, 1, 0, 0])
+    scores = np.array([0.1, 0.6, 0.9, 0.2, 0.5, 0.8])
+    assert grouped_auc(labels, scores, users) == 1.0
+    assert np.isnan(grouped_auc(labels, scores, np.zeros(6, np.int64)))
 
 
 def test_scores_that_are_not_numbers_give_no_auc() -> None:

@@ -33,16 +33,12 @@ class Column:
 @dataclass(frozen=True)
 class DatasetLayout:
     """The columns in the file's order: label, user features, target item features, positive, negative histories;
-    then, if there are any, the target's time and the positive history's times.
-
-    rows_per_group: consecutive rows that belong together and share their histories.
-    """
+    then, if there are any, the target's time and the positive history's times."""
 
     columns: tuple[Column, ...]
     user_features: int
     item_features: int
     max_seq_len: int
-    rows_per_group: int = 1
 
     @property
     def names(self) -> list[str]:
@@ -61,6 +57,12 @@ class DatasetLayout:
         }
         times = [column.name for column in self.columns if column.is_time]
         return channels | dict(zip(TIME_CHANNELS, ([name] for name in times), strict=False))
+
+    def shared_names(self) -> list[str]:
+        """What the rows of a group have in common: user features, histories and their times."""
+        channels = self.channels()
+        shared = ("user_features", "positive_history", "negative_history", TIME_CHANNELS[1])
+        return [name for channel in shared for name in channels.get(channel, [])]
 
     def same_lengths(self) -> list[list[str]]:
         """Histories that must be equally long in each row."""
@@ -94,12 +96,12 @@ class DatasetLayout:
 class ParquetMetadata:
     """What metadata.json says. cardinalities: of the user features, then of the item features, in order.
 
-    rows_per_group: see DatasetLayout. timestamps: names of the two columns with times (target, positive history),
-    which are then the last ones; None if there are none.
+    rows_per_group: consecutive rows that belong together and share their histories; None: not said. timestamps: names
+    of the two columns with times (target, positive history), which are then the last ones; None if there are none.
     """
 
     cardinalities: tuple[int, ...]
-    rows_per_group: int = 1
+    rows_per_group: int | None = None
     timestamps: tuple[str, str] | None = None
 
 
@@ -133,7 +135,7 @@ def layout_of(
     columns += [
         Column(name, None, is_sequence, is_time=True) for name, is_sequence in zip(times, (False, True), strict=False)
     ]
-    return DatasetLayout(tuple(columns), user_features, item_features, max_seq_len, metadata.rows_per_group)
+    return DatasetLayout(tuple(columns), user_features, item_features, max_seq_len)
 
 
 def read_metadata(path: Path, user_features: int) -> ParquetMetadata:
@@ -158,8 +160,8 @@ def read_metadata(path: Path, user_features: int) -> ParquetMetadata:
             f"{path}: got {len(values)} cardinalities, but --number_of_user_features {user_features} leaves none for "
             "item features. Add them, or lower the number."
         )
-    rows = content.get("rows_per_group", 1)
-    if type(rows) is not int or rows < 1:
+    rows = content.get("rows_per_group")
+    if rows is not None and (type(rows) is not int or rows < 1):
         raise DataError(f"{path}: rows_per_group: got {rows!r}, expected a whole number >= 1")
     return ParquetMetadata(values, rows, _timestamps(content.get("timestamps"), path))
 

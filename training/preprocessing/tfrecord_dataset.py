@@ -18,12 +18,17 @@ from training.preprocessing.dataset_layout import DatasetLayout, layout_of, read
 from training.preprocessing.output_folder import staged_folder
 from training.preprocessing.parquet_rows import Columns, column_names, part_files, read_rows, row_count
 from training.preprocessing.read_ahead import read_ahead
+from training.preprocessing.row_pairs import PAIR, PairSearch
 from training.preprocessing.stages import Stages
 from training.preprocessing.summary import table, timing_rows
 from training.preprocessing.tfrecord_output import TFRecordFiles, write_split
 
 KIND = "convert"
 SPEC_FILE = "feature_spec.yaml"
+FOUND_PAIRS = (
+    "rows_per_group: 2, because every two consecutive training rows have the same user features and histories. "
+    "Training keeps them together; to have each row shuffled by itself, write rows_per_group: 1 into metadata.json."
+)
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
@@ -55,9 +60,12 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class ConvertResult:
+    """has_found_pairs: metadata.json said no rows_per_group, and the training rows come in pairs."""
+
     spec: FeatureSpec
     file_bytes: dict[str, int]
     seconds: dict[str, float]
+    has_found_pairs: bool
 
     def describe(self) -> str:
         """The table that the command ends with."""
@@ -65,7 +73,8 @@ class ConvertResult:
             (f"{mapping} rows", count) for mapping, count in self.spec.metadata["rows"].items()
         ]
         rows += [(f"size: {name}", f"{size / 1e6:,.1f} MB") for name, size in self.file_bytes.items()]
-        return table("converted", [*rows, *timing_rows(self.seconds)])
+        text = table("converted", [*rows, *timing_rows(self.seconds)])
+        return f"{text}\n{FOUND_PAIRS}" if self.has_found_pairs else text
 
 
 def convert_parquet(options: ConvertOptions) -> ConvertResult:
@@ -77,12 +86,16 @@ def convert_parquet(options: ConvertOptions) -> ConvertResult:
     described = read_metadata(source / options.metadata_file, users)
     first = parts[TRAIN][0]
     layout = layout_of(column_names(first), described, users, options.max_seq_len, first)
-    stages = Stages()
+    stages, pairs = Stages(), PairSearch(layout.shared_names())
     with staged_folder(options.tfrecord_output_dir, KIND, [source]) as staging:
-        files, metadata = _write_splits(options, layout, parts, staging, stages)
+        files, metadata = _write_splits(options, layout, parts, staging, stages, pairs)
+        has_found_pairs = described.rows_per_group is None and pairs.holds
+        metadata["rows_per_group"] = described.rows_per_group or (PAIR if pairs.holds else 1)
         FeatureSpec.from_dict(layout.feature_spec(files, metadata), staging).save(staging / SPEC_FILE)
         sizes = {name: (staging / name).stat().st_size for names in files.values() for name in names}
-    return ConvertResult(FeatureSpec.load(options.tfrecord_output_dir / SPEC_FILE), sizes, stages.seconds)
+    return ConvertResult(
+        FeatureSpec.load(options.tfrecord_output_dir / SPEC_FILE), sizes, stages.seconds, has_found_pairs
+    )
 
 
 def _parts(options: ConvertOptions) -> dict[str, list[Path]]:
@@ -112,31 +125,37 @@ def remainder_file(split: str) -> str:
 
 
 def _write_splits(
-    options: ConvertOptions, layout: DatasetLayout, parts: dict[str, list[Path]], staging: Path, stages: Stages
+    options: ConvertOptions,
+    layout: DatasetLayout,
+    parts: dict[str, list[Path]],
+    staging: Path,
+    stages: Stages,
+    pairs: PairSearch,
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """-> files per mapping, and the specification's metadata."""
+    """-> files per mapping, and the specification's metadata. pairs: sees the training rows."""
     files, rows, checksums = {}, {}, {}
     for split, sources in parts.items():
         target = TFRecordFiles(staging, options.output_file(split), remainder_file(split), options.prebatch_size(split))
         checksum = _Checksum()
         with stages.stage(f"convert {split}", "rows", sum(map(row_count, sources))) as stage:
-            files[split], rows[split] = write_split(target, read_ahead(checksum.over(_rows(sources, layout))), stage)
+            blocks = _rows(sources, layout, pairs if split == TRAIN else None)
+            files[split], rows[split] = write_split(target, read_ahead(checksum.over(blocks)), stage)
         checksums[split] = checksum.value
         if not rows[split]:
             raise DataError(f"{sources[0].parent}: no rows. A dataset needs at least one in each split.")
     metadata = {
         "prebatch_train_size": options.prebatch_train_size,
         "prebatch_test_size": options.prebatch_test_size,
-        "rows_per_group": layout.rows_per_group,
         "rows": rows,
         "data_fingerprint": _fingerprint(layout, rows, checksums),
     }
     return files, metadata
 
 
-def _rows(files: list[Path], layout: DatasetLayout) -> Iterator[Columns]:
+def _rows(files: list[Path], layout: DatasetLayout, pairs: PairSearch | None) -> Iterator[Columns]:
     for file in files:
-        yield from read_rows(file, layout)
+        blocks = read_rows(file, layout)
+        yield from blocks if pairs is None else pairs.over(blocks)
 
 
 class _Checksum:

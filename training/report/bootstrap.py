@@ -1,7 +1,8 @@
 """How sure a ROC AUC is, and a difference of two on the same rows: the bootstrap, exact AUC in each resample.
 
 Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13. Rows of one user are not
-independent, so whole users are drawn where users are known (the cluster bootstrap), rows otherwise.
+independent, so whole users are drawn where users are known (the cluster bootstrap), rows otherwise: also those of the
+unknown user, id 0, who is not one user.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from training.metrics import UNKNOWN_USER
 
 DEFAULT_RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -115,8 +118,12 @@ def _groups(
         raise ValueError(f"resamples: expected at least 2, got {resamples}")
     if user is None:
         return np.arange(len(label)), len(label)
-    users, groups = np.unique(user, return_inverse=True)
-    return groups.reshape(-1), len(users)
+    unknown = np.asarray(user) == UNKNOWN_USER
+    users, known = np.unique(np.asarray(user)[~unknown], return_inverse=True)
+    groups = np.empty(len(label), np.int64)
+    groups[~unknown] = known.reshape(-1)
+    groups[unknown] = len(users) + np.arange(unknown.sum())
+    return groups, len(users) + int(unknown.sum())
 
 
 def _weights(count: int, rows: int, resamples: int, seed: int | np.random.Generator) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from training.metrics import grouped_auc, log_loss, roc_auc
+from training.metrics import UNKNOWN_USER, grouped_auc, log_loss, roc_auc
 from training.report.bootstrap import PairedDifference, auc_standard_error, paired_difference
 from training.report.log_file import Figures, RunLog
 from training.report.runs import Run
@@ -21,7 +21,7 @@ PLACES = ("results_dir", "log_filename", "save_checkpoint_path", "load_checkpoin
 
 @dataclass(frozen=True)
 class ScoreFigures:
-    """Of the test scores. users: None where the file has none; then rows were drawn, and gauc is NaN."""
+    """Of the test scores. users: the known ones; None without any in the file: then rows were drawn, gauc is NaN."""
 
     rows: int
     users: int | None
@@ -105,7 +105,7 @@ def _score_figures(scores: TestScores, resamples: int, seed: int) -> ScoreFigure
     label, logit, user = scores.label, scores.logit, scores.user
     return ScoreFigures(
         rows=len(label),
-        users=None if user is None else len(np.unique(user)),
+        users=None if user is None else len(np.unique(user[user != UNKNOWN_USER])),
         epoch=scores.epoch,
         auc=roc_auc(label, logit),
         auc_standard_error=auc_standard_error(label, logit, user, resamples, seed),

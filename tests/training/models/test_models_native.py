@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.training.models.samples import (
+    LONG,
+    Columns,
     columns_of,
     label_of,
     losses_and_gradients,
@@ -16,7 +21,9 @@ from tests.training.models.samples import (
     tensors,
 )  # fmt: skip
 from tests.training.models.variants import VARIANTS
+from training.models.base import CtrModel
 from training.native import kernels_available
+from training.settings import ModelSettings
 
 FITTING = {"embedding_dim": 16, "activation_unit_dims": (16, 8)}  # all kernels: widths in whole registers
 ODD = {"embedding_dim": 4, "activation_unit_dims": (7, 5)}  # the fallbacks
@@ -103,6 +110,53 @@ def test_the_same_batch_gives_the_same_bits(dtype: tf.DType) -> None:
     one, other = losses_and_gradients(model, columns), losses_and_gradients(model, columns)
     for a, b in zip(one[1], other[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# what makes SIM score, select and sum in separate steps: another search, or another attention in its place
+SEARCHES_IN_STEPS = {
+    name for name in VARIANTS if re.match("sim, (hard|projected|bilinear|activation unit|multi-head)", name)
+}
+
+
+def operations(model: CtrModel, columns: Columns, training: bool) -> Counter[str]:
+    """How many operations of each type the model's graph has, forward and, in training, backward."""
+
+    def forward() -> None:
+        if training:
+            losses_and_gradients_of(model, columns)
+        else:
+            features = tensors(columns, model)
+            model.call({f.name: features[f.name] for f in model.served}, training=False)
+
+    graph = tf.function(forward).get_concrete_function().graph
+    return Counter(operation.type for operation in graph.get_operations())
+
+
+def losses_and_gradients_of(model: CtrModel, columns: Columns) -> None:
+    with tf.GradientTape() as tape:
+        loss = model.loss_terms(tensors(columns, model), label_of(columns))
+    tape.gradient(loss.total, model.trainable_variables)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("sim")])
+def test_sim_searches_and_attends_in_one_pass_unless_an_option_forbids_it(variant: str) -> None:
+    _, options, shape = VARIANTS[variant]
+    spec = spec_of(**shape)
+    model, columns = model_of(spec, settings_of("sim", **{**options, **FITTING}), native=True), columns_of(spec, 5)
+    fused = int(variant not in SEARCHES_IN_STEPS)
+    scored, trained = (operations(model, columns, training) for training in (False, True))
+    assert (scored["RecserveDotAttention"], trained["RecserveDotAttention"]) == (fused, fused)
+    assert trained["RecserveDotAttentionGradient"] == fused
+    selections = ("RecserveTopKMask", "RecserveHistoryScores", "RecserveHistoryPool", "TopKV2")
+    assert fused == (sum(trained[name] for name in selections) == 0)
+
+
+def test_the_settings_that_sim_has_by_default_search_and_attend_in_one_pass() -> None:
+    spec = spec_of()
+    columns, settings = columns_of(spec, 5), ModelSettings(model_type="sim", long_seq_length=LONG)
+    for native in (True, False):
+        counts = operations(model_of(spec, settings, native), columns, training=True)
+        assert counts["RecserveDotAttention"] == counts["RecserveDotAttentionGradient"] == native
 
 
 def test_an_id_outside_of_its_table_is_an_error_not_a_crash() -> None:

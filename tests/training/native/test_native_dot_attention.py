@@ -117,6 +117,66 @@ def test_nan_comes_out_as_nan() -> None:
     assert all(np.isnan(s.numpy()).all() for s in (sums[0], sums[2]))
 
 
+def attended(items: list[list[float]], query: list[list[float]], ids: list[list[int]], k: int) -> Arrays:
+    """Sums and gradients for a table of these items, id 0 being padding."""
+    table = tf.Variable([[0.0] * len(items[0]), *items], dtype=tf.float32, name="table")
+    mask = tf.constant(np.array(ids) > 0)
+
+    def sums(query: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        return tf.stack(NativeHistory([table], [tf.constant(ids)], tf.float32).attend(query, bias, mask, k, True), 1)
+
+    inputs = {"query": tf.constant(query, tf.float32), "bias": tf.zeros([len(ids[0])])}
+    return output_and_gradients(sums, inputs, [table])
+
+
+GOOD = [[0.5, -1.0], [1.5, 0.2], [-0.3, 0.8]]
+
+
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("hidden", [-np.inf, np.inf, np.nan])
+def test_masked_steps_that_are_not_finite_change_no_sum_and_no_gradient(hidden: float, k: int) -> None:
+    """An item whose vector is not finite, at a step that the mask leaves out."""
+    tables = [tf.Variable([[0.0, 0.0], *GOOD, last], dtype=tf.float32, name="table") for last in ([hidden, 1], [2, 1])]
+    mask = tf.constant([[True, False, True, True]])
+
+    def of_table(table: tf.Variable) -> Arrays:
+        def sums(query: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+            history = NativeHistory([table], [tf.constant([[1, 4, 2, 3]])], tf.float32)
+            return tf.stack(history.attend(query, bias, mask, k, True), axis=1)
+
+        return output_and_gradients(sums, {"query": tf.constant([[0.7, 0.4]]), "bias": tf.zeros([4])}, [table])
+
+    got, expected = (of_table(table) for table in tables)
+    assert all(np.isfinite(array).all() for array in got.values())
+    assert_near(got, expected, relative=1e-6)
+    np.testing.assert_array_equal(got["0_table:0"][4], 0.0)
+    assert got["bias"][1] == 0.0
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_a_score_that_overflows_to_minus_infinity_has_no_share_and_no_gradient(k: int) -> None:
+    """Query and items are finite, their product is not: as if the step were not there."""
+    query = [[1e38, 1.0]]
+    items = [[1e-38, 0.5], [2e-38, -0.3], [-50.0, 0.1]]
+    got = attended(items, query, [[1, 2, 3]], k)
+    expected = attended(items, query, [[1, 2, 0]], k)
+    assert all(np.isfinite(array).all() for array in got.values())
+    assert_near(got, expected, relative=1e-5)
+    np.testing.assert_array_equal(got["0_table:0"][3], 0.0)
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_nan_in_one_row_comes_out_in_the_gradients_of_that_row_only(k: int) -> None:
+    query = [[0.7, 0.4], [0.2, -0.6]]
+    got = attended([*GOOD, [np.nan, 1.0]], query, [[1, 2, 3], [1, 4, 2]], k)
+    alone = attended([*GOOD, [9.0, 9.0]], query[:1], [[1, 2, 3]], k)
+    assert np.isnan(got["query"][1]).any()
+    np.testing.assert_allclose(got["query"][0], alone["query"][0], rtol=1e-5)
+    np.testing.assert_allclose(got["output"][0], alone["output"][0], rtol=1e-5)
+    assert np.isnan(got["0_table:0"][4]).any()
+    np.testing.assert_allclose(got["0_table:0"][3], alone["0_table:0"][3], rtol=1e-5)  # an item of the first row alone
+
+
 @pytest.mark.parametrize("name", ["query", "bias", "mask", "ids"])
 def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
     inputs = {"query": tf.ones([2, 4]), "bias": tf.ones([3]), "mask": tf.ones([2, 3], tf.bool)}

@@ -53,6 +53,42 @@ def test_scores_that_overflowed_and_that_are_not_numbers() -> None:
     assert np.isnan(native[2, :2]).all() and np.isnan(plain[2]).any()
 
 
+def gradient_of_row(scores: list[float], upstream: list[float]) -> np.ndarray:
+    """J·g of a softmax, from its Jacobian diag(w) − w·wᵀ, in float64."""
+    exponentials = np.exp(np.array(scores, np.float64))
+    weights = exponentials / exponentials.sum()
+    return (np.diag(weights) - np.outer(weights, weights)) @ np.array(upstream, np.float64)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("hidden", [-np.inf, np.inf, np.nan])
+def test_masked_scores_that_are_not_finite_have_no_gradient_and_change_none(hidden: float, native: bool) -> None:
+    scores = tf.constant([[0.3, hidden, -1.2, 0.9], [hidden, hidden, 2.0, 0.5]], tf.float32)
+    mask = tf.constant([[True, False, True, True], [False, False, True, True]])
+    upstream = np.array([[1.0, -3.0, 0.5, 2.0], [4.0, 1.0, -1.0, 0.7]], np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        total = tf.reduce_sum(masked_softmax(scores, mask, native) * upstream)
+    gradient = tape.gradient(total, scores).numpy()
+    np.testing.assert_array_equal(gradient[~mask.numpy()], 0.0)
+    np.testing.assert_allclose(gradient[0, [0, 2, 3]], gradient_of_row([0.3, -1.2, 0.9], [1.0, 0.5, 2.0]), atol=1e-6)
+    np.testing.assert_allclose(gradient[1, 2:], gradient_of_row([2.0, 0.5], [-1.0, 0.7]), atol=1e-6)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_real_score_of_minus_infinity_has_no_gradient_and_nan_spoils_its_own_row_only(native: bool) -> None:
+    scores = tf.constant([[0.3, -np.inf, -1.2], [0.1, np.nan, 0.2], [0.3, -0.4, -1.2]], tf.float32)
+    upstream = np.array([[1.0, 7.0, 0.5]] * 3, np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        total = tf.reduce_sum(masked_softmax(scores, tf.ones([3, 3], tf.bool), native) * upstream)
+    gradient = tape.gradient(total, scores).numpy()
+    assert gradient[0, 1] == 0.0
+    np.testing.assert_allclose(gradient[0, [0, 2]], gradient_of_row([0.3, -1.2], [1.0, 0.5]), atol=1e-6)
+    assert np.isnan(gradient[1]).any()
+    np.testing.assert_allclose(gradient[2], gradient_of_row([0.3, -0.4, -1.2], [1.0, 7.0, 0.5]), atol=1e-6)
+
+
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="masked softmax"):
         masked_softmax(tf.zeros([2, 1, 4]), tf.ones([2, 5], tf.bool), True)

@@ -22,7 +22,7 @@ from tests.training.models.samples import (
 from tests.training.optimization.steps import FITTING, batch_of
 from training.distributed import Workers
 from training.settings import TrainingSettings
-from training.step import StepOutput, TrainStep, batch_signature
+from training.step import AbandonedError, StepOutput, TrainStep, batch_signature
 
 
 def trained(
@@ -159,6 +159,32 @@ def test_shares_of_ranks_add_up_to_the_gradient_of_the_global_batch() -> None:
         TrainStep(model, workers, TrainingSettings(optimizer="sgd"))(batch_of(mine, model, global_rows=16))
     for first, second, whole in zip(*sent, strict=True):
         np.testing.assert_allclose((first + second) / 2, whole, atol=1e-6)
+
+
+def test_a_step_given_up_between_micro_batches_has_changed_nothing_and_ranks_ask_equally_often() -> None:
+    """Ranks with 11 and 5 rows of 16 in micro-batches of 3 have four and two, their even share is three."""
+    columns = columns_of(spec_of(), 16)
+    for rank, mine in ((0, slice(11)), (1, slice(11, None))):
+        asked: list[tuple[int, int]] = []
+        model = model_of(spec_of(), settings_of("sim", **FITTING), native=True)
+        step = TrainStep(model, _Silent(rank, 2), TrainingSettings(micro_batch_size=3))
+        before = [np.array(v) for v in step.variables]
+        batch = batch_of({name: values[mine] for name, values in columns.items()}, model, global_rows=16)
+        with pytest.raises(AbandonedError):
+            step(batch, lambda part, parts: part == 2)
+        for variable, start in zip(step.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, start)
+        assert step.optimizer.steps.numpy() == 0
+        step(batch, lambda *place, asked=asked: bool(asked.append(place)))
+        assert asked == [(1, 3), (2, 3)]
+        assert step.optimizer.steps.numpy() == 1
+
+
+class _Silent(Workers):
+    """A rank of two whose partner sends nothing."""
+
+    def mean_gradients(self, gradients):
+        return list(gradients)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,7 +20,7 @@ def make_scores(rows: int = 200, lift: float = 1.0, seed: int = 0) -> dict[str, 
     label = np.tile(np.float32([1, 0]), rows // 2)
     hard = np.random.default_rng(99).normal(size=rows)
     logit = lift * label + hard + 0.3 * np.random.default_rng(seed).normal(size=rows)
-    return {"label": label, "logit": logit.astype(np.float32), "user": np.repeat(np.arange(rows // 2), 2)}
+    return {"label": label, "logit": logit.astype(np.float32), "user": np.repeat(np.arange(1, rows // 2 + 1), 2)}
 
 
 def make_run(

@@ -44,7 +44,7 @@ def test_standard_error_equals_the_definition_on_the_same_draws(ties: bool) -> N
 def test_difference_and_interval_equal_the_definition_on_the_same_draws() -> None:
     label, first = scored(90, 3)
     second = first + np.random.default_rng(4).normal(size=90)
-    user = np.repeat(np.arange(30), 3)
+    user = np.repeat(np.arange(1, 31), 3)
     samples = slow_samples(label, second, user, 80, 6) - slow_samples(label, first, user, 80, 6)
     result = paired_difference(label, first, second, user, 80, seed=6)
     assert result.difference == pytest.approx(roc_auc(label, second) - roc_auc(label, first), abs=1e-12)
@@ -68,9 +68,19 @@ def test_users_whose_rows_go_together_widen_the_error() -> None:
     """Each row copied nine times is no more knowledge: drawing users sees that, drawing rows does not."""
     label, score = scored(300, 7)
     alone = auc_standard_error(label, score, resamples=300)
-    label, score, user = (np.repeat(a, 9) for a in (label, score, np.arange(300)))
+    label, score, user = (np.repeat(a, 9) for a in (label, score, np.arange(1, 301)))
     assert auc_standard_error(label, score, user, 300) == pytest.approx(alone, rel=0.15)
     assert auc_standard_error(label, score, None, 300) == pytest.approx(alone / 3, rel=0.2)
+
+
+def test_rows_of_the_unknown_user_are_drawn_one_by_one() -> None:
+    label, score = scored(120, 9)
+    user = np.repeat(np.arange(30), 4)
+    user[40:60] = 0
+    alone = user.copy()
+    alone[user == 0] = 1000 + np.arange((user == 0).sum())  # a user each, after the known ones
+    expected = slow_samples(label, score, alone, 60, seed=5).std(ddof=1)
+    assert auc_standard_error(label, score, user, 60, seed=5) == pytest.approx(expected, rel=1e-12)
 
 
 def test_pairing_tells_apart_what_separate_errors_do_not() -> None:

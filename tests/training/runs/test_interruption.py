@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -149,21 +150,24 @@ def test_two_processes_write_the_scores_in_the_order_of_the_file(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rows", [4, 800], ids=["between-steps", "within-a-step"])
 def test_a_signal_to_one_of_two_processes_ends_both_with_one_checkpoint(
-    fast_dataset: Path, tmp_path: Path, start_training
+    fast_dataset: Path, tmp_path: Path, start_training, rows: int
 ) -> None:
+    """800 rows in micro-batches of 2 are a step of some seconds, given up about a second after the signal."""
+    batch = ("--model_type", "din", "--epochs", 2, "--global_batch_size", rows, "--micro_batch_size", 2)
     pids = tmp_path / "pids"
     pids.mkdir()
     code = f"import os; open('{pids}/' + os.environ['HOROVOD_RANK'], 'w').write(str(os.getpid()))"
     launcher = (HOROVODRUN, "-np", 2, "--gloo")
     process = start_training(
-        fast_dataset, tmp_path, *ANY_MODEL, "--save_checkpoint_path", tmp_path / "ck", code=code, launcher=launcher
+        fast_dataset, tmp_path, *batch, "--save_checkpoint_path", tmp_path / "ck", code=code, launcher=launcher
     )
     wait_for_step(process, tmp_path, 1)
     os.kill(int((pids / "1").read_text()), signal.SIGTERM)
     output, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode != 0
-    assert "SIGTERM: stopped in epoch 1 after step" in output + errors
+    assert re.search(f"SIGTERM: stopped in epoch 1 after step {1 if rows == 800 else '[0-9]+'}[.]", output + errors)
     stopped = open_checkpoint(tmp_path / "ck", newest=True)
     labels, logits = stopped.pass_scores()
-    assert len(labels) == len(logits) == 4 * stopped.step
+    assert len(labels) == len(logits) == rows * stopped.step

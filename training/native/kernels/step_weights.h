@@ -12,12 +12,17 @@ namespace recserve {
 
 constexpr float kLowestScore = std::numeric_limits<float>::lowest();  // for scores of −∞, which keep their share
 
+constexpr float kNoShare = -87.0f;  // e^x is smaller than any float in full precision: a step so far below the highest has 0
+
 // In place. `row` has room for whole registers. NaN is not hidden: a row with one becomes NaN.
 inline void Softmax(int64_t count, float* row) {
   float highest = kLowestScore;
   for (int64_t i = 0; i < count; ++i) highest = row[i] > highest ? row[i] : highest;
   for (int64_t i = 0; i < count; ++i) row[i] = (row[i] < kLowestScore ? kLowestScore : row[i]) - highest;
-  for (int64_t i = 0; i < count; i += kLanes) Store(Exp<float>(Load(row + i)), row + i);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats score = Load(row + i);
+    Store(score < kNoShare ? Splat(0.0f) : Exp<float>(score), row + i);
+  }
   float sum = 0.0f;
   for (int64_t i = 0; i < count; ++i) sum += row[i];
   const float scale = 1.0f / sum;
