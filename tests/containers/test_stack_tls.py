@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,23 @@ def test_the_client_service_scores_over_tls(tls_stack: Engine) -> None:
 
 def test_the_perf_service_measures_over_tls(tls_stack: Engine) -> None:
     assert len(sweep_lines(tls_stack, FILES)) == 3  # header, perf_analyzer, locust
+
+
+def test_locust_scores_over_tls(tls_stack: Engine) -> None:
+    tls_stack.compose("up", "--detach", "locust", options=["--profile", "locust"], files=FILES)
+    wait_for(tls_stack, "locust is healthy", lambda: tls_stack.health("locust") == "healthy", 60.0)
+    port = tls_stack.variables["RECSERVE_LOCUST_PORT"]
+
+    def asked(path: str, form: bytes | None = None) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", form, timeout=10) as answer:
+            return json.load(answer)
+
+    def total() -> dict[str, Any]:
+        return asked("stats/requests")["stats"][-1]
+
+    asked("swarm", b"user_count=1&spawn_rate=1")
+    wait_for(tls_stack, "locust has scored", lambda: total()["num_requests"] > 10, 60.0)
+    assert total()["num_failures"] == 0
 
 
 def test_new_data_becomes_a_second_version(tls_stack: Engine, figures: dict[str, Any]) -> None:
