@@ -45,10 +45,14 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--batch_size", env_var="RECSERVE_BATCH_SIZE", type=int, default=16, help="rows of a request")
     parser.add_argument("--deadline_s", type=float, default=10.0, help="seconds for one request")
     parser.add_argument("--seed", type=int, default=0, help="of the payload")
-    parser.add_argument("--tls", action="store_true", help="encrypt the connection")
+    # Whoever sees the web page names no files, and its fields know no paths.
+    no_field = {"include_in_web_ui": False}
+    parser.add_argument("--tls", action="store_true", help="encrypt the connection", **no_field)
     for option, what in TLS_FILES.items():  # locust has a --tls-cert and a --tls-key of its own, for its web page
-        parser.add_argument(f"--{option}", dest=f"grpc_{option}", type=Path, default=None, help=f"PEM file: {what}")
-    parser.add_argument("--requests_file", default="", help="CSV of every request: start_s, latency_ms, error")
+        parser.add_argument(f"--{option}", dest=f"grpc_{option}", type=Path, default=None, help=f"PEM file: {what}",
+                            **no_field)  # fmt: skip
+    parser.add_argument("--requests_file", default="", help="CSV of every request: start_s, latency_ms, error",
+                        **no_field)  # fmt: skip
 
 
 @events.test_start.add_listener

@@ -7,9 +7,10 @@ No model is not healthy: the server has nothing to answer with. It is what a con
 the first version is published, which the health check's start period covers.
 
 Environment:
-    RECSERVE_HEALTH_MODELS     names, separated by blanks: these must score. Default: all that are loaded, at least one.
-    RECSERVE_HTTP_PORT         default 8000
-    RECSERVE_HEALTH_TIMEOUT_S  seconds for one answer, default 5
+    RECSERVE_HEALTH_MODELS      names, separated by blanks: these must score. Default: all loaded ones, at least one.
+    RECSERVE_HTTP_PORT          default 8000
+    RECSERVE_HEALTH_TIMEOUT_S   seconds for one answer, default 5
+    RECSERVE_ADMIN_SECRET_FILE  the secret for administrative calls, which asking for what is loaded is
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import math
 import os
 import struct
 import sys
+from pathlib import Path
 
 PORT = int(os.environ.get("RECSERVE_HTTP_PORT", "8000"))
 TIMEOUT_S = float(os.environ.get("RECSERVE_HEALTH_TIMEOUT_S", "5"))
@@ -50,8 +52,16 @@ def main() -> int:
 
 
 def loaded_models() -> list[str]:
-    index = json.loads(call("v2/repository/index", b"{}")[0])
+    index = json.loads(call("v2/repository/index", b"{}", admin_header())[0])
     return sorted({entry["name"] for entry in index if entry.get("state") == "READY"})
+
+
+def admin_header() -> dict[str, str]:
+    file = os.environ.get("RECSERVE_ADMIN_SECRET_FILE")
+    try:
+        return {"admin-key": Path(file).read_text().strip()} if file else {}
+    except OSError as error:
+        raise Unhealthy(f"RECSERVE_ADMIN_SECRET_FILE: cannot read {file}: {error.strerror}") from error
 
 
 def score_zeros(model: str) -> None:

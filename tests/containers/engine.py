@@ -53,6 +53,8 @@ def missing() -> str | None:
         return f"{', '.join(absent)} not installed: apt-get install {' '.join(absent)}"
     if not COMPOSE.is_file():
         return f"podman-compose is not in {COMPOSE.parent}: `make test-containers` puts it there"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        return "root may not mount here, as in a container without privileges, and podman has to"
     usable = subprocess.run(["podman", "info"], env=environment(), capture_output=True, text=True, check=False)
     return None if usable.returncode == 0 else f"podman does not work here: {usable.stderr.strip()[-500:]}"
 

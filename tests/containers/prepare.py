@@ -14,19 +14,21 @@ import venv
 
 from tests.containers.engine import COMPOSE, COMPOSE_VERSION, PROGRAMS
 
+APT = ["apt-get", "-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30"]
+
 
 def main() -> int:
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
     if absent and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"== installing {', '.join(absent)} with apt-get", flush=True)
         quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-qq", *absent], check=False, **quiet)
+        subprocess.run([*APT, "update"], check=False, **quiet)
+        subprocess.run([*APT, "install", "-y", *absent], check=False, **quiet)
     if not COMPOSE.is_file():
         print(f"== installing podman-compose {COMPOSE_VERSION} into {COMPOSE.parent.parent}", flush=True)
         venv.create(COMPOSE.parent.parent, with_pip=True)
         pip = [str(COMPOSE.with_name("python")), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, f"podman-compose=={COMPOSE_VERSION}"], check=True)
+        subprocess.run([*pip, f"podman-compose=={COMPOSE_VERSION}"], check=False)
     return 0
 
 

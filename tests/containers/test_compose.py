@@ -8,22 +8,36 @@ import pytest
 
 from tests.containers.compose_files import ROOT, load
 
-COMPOSE, GPU = "docker-compose.yml", "docker-compose.gpu.yml"
+COMPOSE, GPU, TLS = "docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.tls.yml"
 SERVICES = load(COMPOSE)["services"]
 OURS = re.compile(r"recserve-(triton|train|client):\d+\.\d+\.\d+(-gpu)?")
 PINNED = re.compile(r"[\w.-]+\.[a-z]+/[\w./-]+:v?\d+\.\d+(\.\d+)?[\w.-]*")
 INTERNAL_PORTS = {"8000", "8002", "8003"}  # Triton's HTTP and metrics, the side-car's metrics
+CLIENT_FILES = {"ca": "ca", "cert": "client_cert", "key": "client_key"}
 every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def test_the_services_are_those_of_the_documentation() -> None:
-    assert set(SERVICES) == {"triton", "trainer", "client", "perf", "locust", "prometheus", "grafana"}
+    assert set(SERVICES) == {"secret", "triton", "trainer", "client", "perf", "locust", "prometheus", "grafana"}
     text = (ROOT / "docs" / "containers.md").read_text()
     assert [name for name in SERVICES if f"`{name}`" not in text] == []
 
 
-def test_up_alone_starts_the_server_and_the_side_car() -> None:
-    assert {name for name, service in SERVICES.items() if not service.get("profiles")} == {"triton", "trainer"}
+def test_up_alone_makes_a_secret_and_starts_the_server_and_the_side_car() -> None:
+    assert {name for name, service in SERVICES.items() if not service.get("profiles")} == {
+        "secret", "triton", "trainer"}  # fmt: skip
+
+
+def test_the_secret_is_there_before_triton_and_for_those_who_need_it_only() -> None:
+    assert SERVICES["triton"]["depends_on"] == {"secret": {"condition": "service_completed_successfully"}}
+    volumes = {name: volume for name, service in SERVICES.items() for volume in service.get("volumes", [])
+               if volume.startswith("admin:")}  # fmt: skip
+    readers = dict.fromkeys(("triton", "trainer", "perf"), "admin:/admin:ro")
+    assert volumes == {"secret": "admin:/admin", **readers}
+    (file,) = {SERVICES[name]["environment"]["RECSERVE_ADMIN_SECRET_FILE"] for name in ("secret", "triton")}
+    assert file == "/admin/secret"
+    for words in (SERVICES["trainer"]["entrypoint"][-1].split(), SERVICES["perf"]["command"]):
+        assert f"--admin_secret_file={file}" in words
 
 
 @every_service
@@ -113,12 +127,31 @@ def test_secrets_are_files_outside_of_images_and_the_repository() -> None:
     secrets = load(COMPOSE)["secrets"]
     assert all(set(secret) == {"file"} for secret in secrets.values())
     assert [secret["file"] for secret in secrets.values()] == ["./deploy/secrets/grafana_admin_password"]
+    assert all(secret["file"].startswith("./deploy/secrets/") for secret in load(COMPOSE, TLS)["secrets"].values())
     assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().split()
     assert "deploy/secrets" in (ROOT / ".dockerignore").read_text().split()
     words = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
     for name, service in SERVICES.items():
-        open_secrets = [v for v in service.get("environment", {}) if words.search(v) and not v.endswith("__FILE")]
+        open_secrets = [v for v in service.get("environment", {}) if words.search(v) and not v.endswith("_FILE")]
         assert not open_secrets, f"{name}: {open_secrets}"
+
+
+def test_the_tls_file_adds_to_each_service_its_own_keys_and_options() -> None:
+    plain, tls = load(COMPOSE)["services"], load(COMPOSE, TLS)["services"]
+    changed = {name for name in tls if tls[name] != plain[name]}
+    assert changed == {"triton", "trainer", "client", "perf", "locust"}
+    files = [f"--tls_{what}=/run/secrets/tls_{secret}" for what, secret in CLIENT_FILES.items()]
+    for name in changed - {"triton"}:
+        assert tls[name]["secrets"] == [f"tls_{secret}" for secret in CLIENT_FILES.values()]
+    for name in ("client", "perf", "locust"):
+        assert tls[name]["command"] == [*plain[name]["command"], "--tls", *files]
+    plain_words = plain["trainer"]["environment"]["RECSERVE_SIDECAR_ARGS"].split()
+    assert tls["trainer"]["environment"]["RECSERVE_SIDECAR_ARGS"].split() == ["--tls", *files, *plain_words]
+    assert tls["triton"]["secrets"] == ["tls_ca", "tls_server_cert", "tls_server_key"]
+    words = tls["triton"]["environment"]["RECSERVE_TRITON_ARGS"].split()
+    assert {"--grpc-use-ssl=true", "--grpc-use-ssl-mutual=true"} < set(words)
+    named = [word.split("/run/secrets/")[1] for word in words if "/run/secrets/" in word]
+    assert sorted(named) == tls["triton"]["secrets"]
 
 
 def test_the_gpu_file_changes_only_where_training_and_serving_run() -> None:

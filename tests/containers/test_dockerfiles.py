@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.admin_secret import KEY, RESTRICTED_PROTOCOLS, AdminSecret
 from tests.containers.compose_files import ROOT
 
 CONTAINERS = ROOT / "deploy" / "containers"
@@ -119,3 +121,33 @@ def test_requirements_of_an_unknown_extra_are_an_error() -> None:
 def test_shell_scripts_parse(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
     assert script.stat().st_mode & 0o111, "not executable"
+
+
+def make_admin_secret(file: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RECSERVE_ADMIN_SECRET_FILE": str(file)}
+    script = str(CONTAINERS / "make_admin_secret.sh")
+    return subprocess.run(["sh", script], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_admin_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    assert make_admin_secret(file).returncode == 0
+    made = AdminSecret.load(file)
+    assert re.fullmatch(r"[0-9a-f]{64}", made.value)
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = make_admin_secret(file)
+    assert again.returncode == 0
+    assert AdminSecret.load(file) == made
+    assert made.value not in again.stdout + again.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_without_place_for_the_secret_is_an_error(tmp_path: Path) -> None:
+    result = make_admin_secret(tmp_path / "absent" / "secret")
+    assert result.returncode != 0
+    assert "absent/secret" in result.stderr
+
+
+def test_the_entry_point_restricts_the_same_calls_as_serve() -> None:
+    text = (CONTAINERS / "triton_entrypoint.sh").read_text()
+    assert f'"{RESTRICTED_PROTOCOLS}:{KEY}=$secret"' in text

@@ -8,105 +8,43 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from client import GrpcTransport, Scorer
-from perf.payloads import random_rows
-from serving.ports import choose_free_port
+from client.admin import admin_header
+from deploy.connection import Connection
+from deploy.errors import SettingError
+from deploy.server_admin import ServerAdmin
 from tests.containers.compose_files import load
-from tests.containers.engine import FOLDER, Engine, missing
-from tests.containers.standins import base, build_standins
-from training.feature_spec import FeatureSpec
+from tests.containers.engine import Engine
+from tests.containers.stack import (
+    IMAGES,
+    VERSION,
+    admin_secret_file,
+    grpc_address,
+    random_scores,
+    report,
+    run_once,
+    sweep_lines,
+    wait_for,
+)
 
-REASON = missing()
-pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.slow,
-    pytest.mark.skipif(REASON is not None, reason=f"containers are not tested: {REASON}"),
-]
-VERSION = "0.1.0"
-IMAGES = {
-    service: load("docker-compose.yml")["services"][service]["image"] for service in ("triton", "trainer", "client")
-}
-BASES = {
-    "triton": base("Dockerfile.triton", "TRITON_IMAGE"),
-    "trainer": base("Dockerfile.train", "BASE_IMAGE"),
-    "client": base("Dockerfile.train", "BASE_IMAGE"),
-}
-PORTS = ("RECSERVE_GRPC_PORT", "RECSERVE_PROMETHEUS_PORT", "RECSERVE_LOCUST_PORT")
-# fewer users than the side-car's own default, at full priority: the tests share two cores with others
-SIDECAR = "--bootstrap --bootstrap_users=200 --nice=0 --max_metric_drop=0.5 --poll_s=0.5"
-FIRST_TRAINING_S, SECOND_TRAINING_S = 900.0, 600.0
+pytestmark = [pytest.mark.containers, pytest.mark.slow]
 NO_COMPILER = "for name in cc gcc g++ c++ clang cmake make; do ! command -v $name; done"
 
 
-@pytest.fixture(scope="module")
-def figures() -> Iterator[dict[str, Any]]:
-    """What was measured on the way; `make test-containers` prints it last."""
-    figures: dict[str, Any] = {"engine": "podman", "bases": "stand-ins", "score_ok": False}
-    yield figures
-    (FOLDER / "figures.json").write_text(json.dumps(figures) + "\n")
-
-
-@pytest.fixture(scope="module")
-def engine(figures: dict[str, Any]) -> Engine:
-    """With all images built."""
-    taken: set[int] = set()
-    variables = {name: str(choose_free_port("127.0.0.1", taken)) for name in PORTS}
-    engine = Engine(variables=variables | {"RECSERVE_SIDECAR_ARGS": SIDECAR})
-    started = time.monotonic()
-    build_standins(engine)
-    figures["standins_build_s"] = round(time.monotonic() - started, 1)
-    for service, image in IMAGES.items():
-        figures[f"{service}_build_s"] = round(engine.compose_build(service), 1)
-        figures[f"{service}_image_mb"] = round(engine.size_bytes(image) / 1e6)
-        figures[f"{service}_over_base_mb"] = round((engine.size_bytes(image) - engine.size_bytes(BASES[service])) / 1e6)
-    return engine
-
-
-@pytest.fixture(scope="module")
-def stack(engine: Engine, figures: dict[str, Any]) -> Iterator[Engine]:
-    """Triton and the side-car, started on empty volumes; taken down with their volumes at the end."""
-    engine.compose("down", "--volumes", "--remove-orphans")
-    try:
-        started = time.monotonic()
-        engine.compose("up", "--detach")
-        wait_for(engine, "Triton answers", lambda: "was answered with 4" in health_words(engine), 60.0)
-        figures["triton_live_s"] = round(time.monotonic() - started, 1)
-        wait_for(engine, "a first model scores", lambda: engine.health("triton") == "healthy", FIRST_TRAINING_S)
-        figures["up_to_first_score_s"] = round(time.monotonic() - started, 1)
-        yield engine
-    finally:
-        engine.compose("down", "--volumes", "--remove-orphans", timeout_s=300)
-
-
-def health_words(engine: Engine) -> str:
-    """What the health check of Triton says now, and nothing of whether it is content."""
-    script = "python3 /opt/recserve/triton_health.py || true"
-    return engine.podman("exec", engine.container("triton"), "sh", "-c", script)
-
-
-def wait_for(engine: Engine, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        logs = {service: engine.logs(service) for service in ("triton", "trainer") if time.monotonic() > deadline}
-        assert not logs, f"{what}: not within {timeout_s:.0f} s\n" + "\n".join(f"-- {k}\n{v}" for k, v in logs.items())
-        time.sleep(1.0)
-
-
-@pytest.mark.parametrize("files", [("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
-def test_compose_reads_the_files_as_the_other_tests_do(files: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("files", [(), ("docker-compose.gpu.yml",), ("docker-compose.tls.yml",)])
+def test_compose_reads_the_files_as_the_other_tests_do(podman: None, files: tuple[str, ...]) -> None:
+    files = ("docker-compose.yml", *files)
     profiles = [word for name in ("client", "perf", "locust", "observability") for word in ("--profile", name)]
     read = yaml.safe_load(Engine().compose("config", options=profiles, files=files))["services"]
     expected = load(*files)["services"]
     assert set(read) == set(expected)
     for name, service in expected.items():
-        for key in ("image", "cap_drop", "ports", "profiles", "networks", "healthcheck", "deploy"):
+        for key in ("image", "cap_drop", "ports", "profiles", "networks", "healthcheck", "deploy", "secrets"):
             assert read[name].get(key) == service.get(key), (name, key)
 
 
@@ -169,17 +107,36 @@ def test_the_official_target_starts_with_the_same_entry_point(engine: Engine) ->
         engine.podman("stop", "--time", "40", name)
 
 
+@pytest.mark.parametrize("content", ["too short", "sixteen characters, but with blanks", "abcdefghijklmnop\nqrst"])
+def test_the_entry_point_refuses_a_secret_that_is_none(engine: Engine, content: str) -> None:
+    script = f"""printf %s '{content}' >/tmp/secret
+        ! RECSERVE_ADMIN_SECRET_FILE=/tmp/secret /opt/recserve/triton_entrypoint.sh 2>&1"""
+    assert engine.shell(IMAGES["triton"], script).startswith("/tmp/secret: expected one line of 16 to 256 letters")
+
+
 def test_up_from_nothing_serves_a_trained_model(stack: Engine, figures: dict[str, Any]) -> None:
-    specification = stack.podman("exec", stack.container("triton"), "cat", "/models/sim/1/feature_spec.yaml")
-    file = FOLDER / "feature_spec.yaml"
-    file.write_text(specification)
-    with Scorer(GrpcTransport(f"127.0.0.1:{stack.variables['RECSERVE_GRPC_PORT']}"), model="sim") as scorer:
-        rows = random_rows(FeatureSpec.load(file), scorer.description.inputs, 64)
-        scores = scorer.score(rows)
+    scores = random_scores(stack)
     assert scores.shape == (64,)
     assert np.all((scores > 0) & (scores < 1))
     assert scores.std() > 1e-3, "a trained model tells rows apart"
     figures["score_ok"] = True
+
+
+def test_administrative_calls_need_the_secret_that_the_stack_made(stack: Engine) -> None:
+    with ServerAdmin(Connection(grpc_address(stack))) as admin, pytest.raises(SettingError, match="wants a secret"):
+        admin.unload("sim")
+    secret = admin_header(admin_secret_file(stack))
+    with ServerAdmin(Connection(grpc_address(stack), headers=dict([secret]))) as admin:
+        assert admin.ready_versions("sim") == [1]
+
+
+def test_nothing_shows_the_secret_but_its_volume_and_the_servers_own_process(stack: Engine) -> None:
+    _, secret = admin_header(admin_secret_file(stack))
+    assert len(secret) == 64
+    for service in ("triton", "trainer"):
+        assert secret not in json.dumps(stack.inspect(service))
+        assert secret not in stack.logs(service)
+    assert "-rw------- 1 10001 10001" in stack.podman("exec", stack.container("triton"), "ls", "-ln", "/admin/secret")
 
 
 @pytest.mark.parametrize("service", ["triton", "trainer"])
@@ -215,11 +172,7 @@ def test_the_client_service_scores_the_test_set(stack: Engine, figures: dict[str
 
 
 def test_the_perf_service_measures(stack: Engine) -> None:
-    options = ["--batch_sizes=16", "--concurrencies=2", "--measure_s=1", "--locust_time_s=2", "--stable_percent=900"]
-    service = ["sweep", "--url=triton:8001", "--model_repository=/models", "--output_dir=/reports/sweep"]
-    run_once(stack, "perf", *service, *options)
-    lines = report(stack, "/reports/sweep/results.csv").splitlines()
-    assert len(lines) == 3  # header, perf_analyzer, locust
+    assert len(sweep_lines(stack)) == 3  # header, perf_analyzer, locust
 
 
 def test_prometheus_scrapes_both_services(stack: Engine) -> None:
@@ -248,26 +201,6 @@ def test_the_page_of_locust(stack: Engine) -> None:
         assert b"Locust" in page.read()
 
 
-def test_new_data_becomes_a_second_version(stack: Engine, figures: dict[str, Any]) -> None:
-    trainer = stack.container("trainer")
-    prepare = """cd /tmp
-        recserve generate --output_path raw --users 150 --seed 2
-        recserve preprocess --amazon_dataset_path raw --output_path parquet --seed 2
-        recserve convert --amazon_dataset_path parquet --tfrecord_output_dir /data/second --number_of_user_features 1 \
-            --prebatch_train_size 256 --prebatch_test_size 256"""
-    started = time.monotonic()
-    stack.podman("exec", trainer, "sh", "-euc", prepare, timeout_s=300)
-
-    def decided() -> list[dict[str, Any]]:
-        script = "cat /state/decisions.json 2>/dev/null || true"
-        lines = stack.podman("exec", trainer, "sh", "-c", script).splitlines()
-        decisions = [json.loads(line.removeprefix("DLLL "))["data"] for line in lines]
-        return [decision for decision in decisions if decision.get("dataset") == "/data/second"]
-
-    wait_for(stack, "the side-car decides", lambda: bool(decided()), SECOND_TRAINING_S)
-    figures["second_decision_s"] = round(time.monotonic() - started, 1)
-
-
 def test_stopping_lets_the_server_finish(stack: Engine, figures: dict[str, Any]) -> None:
     started = time.monotonic()
     stack.podman("stop", "--time", "45", stack.container("triton"))
@@ -276,14 +209,3 @@ def test_stopping_lets_the_server_finish(stack: Engine, figures: dict[str, Any])
     stack.podman("start", stack.container("triton"))
     wait_for(stack, "it serves its repository again", lambda: stack.health("triton") == "healthy", 60.0)
     figures["restart_to_score_s"] = round(time.monotonic() - started - figures["triton_stop_s"], 1)
-
-
-def run_once(stack: Engine, service: str, *command: str) -> None:
-    """A one-shot service, as `docker compose run --rm` does."""
-    options = ["--profile", service]
-    stack.compose("run", "--rm", "-T", "--no-deps", service, *command, options=options, timeout_s=300)
-
-
-def report(stack: Engine, path: str) -> str:
-    volume = f"{stack.project}_reports:/reports:ro"
-    return stack.podman("run", "--rm", "-v", volume, "--entrypoint", "cat", IMAGES["client"], path)

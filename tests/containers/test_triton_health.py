@@ -14,6 +14,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from serving.admin_secret import AdminSecret
 from serving.embedded import TritonServer
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "containers" / "triton_health.py"
@@ -21,8 +22,8 @@ SCRIPT = Path(__file__).parents[2] / "deploy" / "containers" / "triton_health.py
 pytestmark = pytest.mark.server
 
 
-def check(port: int, models: str = "") -> tuple[int, str]:
-    environment = {**os.environ, "RECSERVE_HTTP_PORT": str(port), "RECSERVE_HEALTH_MODELS": models}
+def check(port: int, models: str = "", **variables: str) -> tuple[int, str]:
+    environment = {**os.environ, "RECSERVE_HTTP_PORT": str(port), "RECSERVE_HEALTH_MODELS": models, **variables}
     result = subprocess.run(
         [sys.executable, "-I", str(SCRIPT)], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -108,6 +109,19 @@ def test_a_model_that_is_named_but_not_there_is_unhealthy(server: TritonServer) 
 def test_a_server_without_models_is_unhealthy_until_one_is_published(tmp_path: Path) -> None:
     with TritonServer(tmp_path, model_control_mode="explicit", load_models=["*"]) as empty:
         assert check(port_of(empty)) == (1, "unhealthy: no model is loaded yet")
+
+
+def test_the_loaded_models_of_a_server_with_a_secret(tiny_repository: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789-secret-abc\n")
+    with TritonServer(tiny_repository, admin_secret=AdminSecret.load(secret)) as restricted:
+        port = port_of(restricted)
+        code, line = check(port)
+        assert (code, line.startswith("unhealthy: /v2/repository/index was answered with 4")) == (1, True), line
+        assert check(port, RECSERVE_ADMIN_SECRET_FILE=str(secret)) == (0, "healthy: sim scored")
+        assert check(port, models="sim") == (0, "healthy: sim scored")
+    code, line = check(9, RECSERVE_ADMIN_SECRET_FILE=str(tmp_path / "absent"))
+    assert (code, "cannot read" in line) == (1, True), line
 
 
 def test_no_server_is_unhealthy() -> None:
