@@ -26,7 +26,7 @@ Instance::Instance(Model* model) : model_(model), session_(model->SessionForInst
   }
   for (const BoundTensor& tensor : model_->batch_inputs()) input_nodes_.push_back(FindNode(tensor));
   for (const BoundTensor& tensor : model_->outputs()) output_nodes_.push_back(FindNode(tensor));
-  if (model_->config().warmup.has_value()) {
+  if (!model_->config().warmup.empty()) {
     session_->Once("prepare " + model_->signature(), [this] { AtLowPriority([this] { Prepare(); }); });
   }
   if (model_->config().parameters.warm_buckets) {
@@ -93,25 +93,33 @@ std::vector<Tensor> Instance::Run(const std::vector<Tensor>& inputs, const std::
   return outputs;
 }
 
-// TensorFlow optimises the graph in the first run, which takes as long as loading. Without this it would happen in
-// Triton's warmup, in all instances at once and with the priority of requests. Whether the sample fits is for that to say.
+// TensorFlow optimises the graph in the first run, which takes as long as loading, and makes programs for the products of
+// each shape. Without this it would happen in Triton's warmup, in all instances at once and with the priority of
+// requests. Whether a sample fits is for that to say.
 void Instance::Prepare() {
-  const WarmupSample& sample = *model_->config().warmup;
+  if (!model_->batch_inputs().empty()) return;
+  for (const WarmupSample& sample : model_->config().warmup) {
+    try {
+      const std::vector<Tensor> inputs = ZerosOfSample(sample);
+      if (!inputs.empty()) Run(inputs, std::vector<bool>(model_->outputs().size(), true));
+    } catch (const BackendError&) {
+      return;
+    }
+  }
+}
+
+// Empty if the sample does not fit the inputs.
+std::vector<Tensor> Instance::ZerosOfSample(const WarmupSample& sample) const {
   std::vector<std::vector<int64_t>> shapes;
   for (const BoundTensor& input : model_->inputs()) {
     const auto dims = sample.dims.find(input.name);
-    if (dims == sample.dims.end() || input.ragged || input.scalar) return;
+    if (dims == sample.dims.end() || input.ragged || input.scalar) return {};
     std::vector<int64_t> shape = dims->second;
     if (model_->batches()) shape.insert(shape.begin(), std::max<int64_t>(sample.batch_size, 1));
-    if (!Matches(shape, input.shape)) return;
+    if (!Matches(shape, input.shape)) return {};
     shapes.push_back(shape);
   }
-  if (!model_->batch_inputs().empty()) return;
-  try {
-    Run(Zeros(shapes), std::vector<bool>(model_->outputs().size(), true));
-  } catch (const BackendError&) {
-    return;
-  }
+  return Zeros(shapes);
 }
 
 void Instance::Warm() {

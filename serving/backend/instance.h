@@ -40,6 +40,7 @@ class Instance {
   std::vector<bool> Computed(const std::vector<bool>& wanted);
   void AtLowPriority(const std::function<void()>& work) const;
   void Prepare();
+  std::vector<Tensor> ZerosOfSample(const WarmupSample& sample) const;
   void Warm();
   std::vector<Tensor> ZerosOfBucket(int64_t rows) const;
   std::vector<Tensor> Zeros(const std::vector<std::vector<int64_t>>& shapes) const;

@@ -54,16 +54,18 @@ std::vector<ConfigTensor> ReadTensors(const Json& config, const char* key) {
   return tensors;
 }
 
-std::optional<WarmupSample> ReadWarmup(const Json& config) {
-  const Json* samples = config.Find("model_warmup");
-  if (samples == nullptr || samples->items().empty()) return std::nullopt;
-  const Json& first = samples->items()[0];
-  const Json *batch_size = first.Find("batch_size"), *inputs = first.Find("inputs");
-  WarmupSample sample;
-  sample.batch_size = batch_size != nullptr ? batch_size->AsInt() : 0;
-  if (inputs == nullptr) return sample;
-  for (const auto& [name, input] : inputs->members()) sample.dims[name] = Numbers(input.Find("dims"));
-  return sample;
+std::vector<WarmupSample> ReadWarmup(const Json& config) {
+  std::vector<WarmupSample> samples;
+  const Json* listed = config.Find("model_warmup");
+  if (listed == nullptr) return samples;
+  for (const Json& item : listed->items()) {
+    const Json *batch_size = item.Find("batch_size"), *inputs = item.Find("inputs");
+    WarmupSample& sample = samples.emplace_back();
+    sample.batch_size = batch_size != nullptr ? batch_size->AsInt() : 0;
+    if (inputs == nullptr) continue;
+    for (const auto& [name, input] : inputs->members()) sample.dims[name] = Numbers(input.Find("dims"));
+  }
+  return samples;
 }
 
 std::string OnlyName(const Json& json, const char* key, const std::string& label) {

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +23,7 @@ struct ConfigTensor {
   bool ragged = false;  // allow_ragged_batch
 };
 
-// The first sample of model_warmup, by which the graph is prepared.
+// A sample of model_warmup; the graph is prepared by them.
 struct WarmupSample {
   int64_t batch_size = 0;
   std::map<std::string, std::vector<int64_t>> dims;  // by input, without the batch dimension
@@ -38,7 +37,7 @@ struct ModelConfig {
   std::vector<ConfigTensor> outputs;
   std::vector<BatchInput> batch_inputs;
   std::vector<BatchOutput> batch_outputs;
-  std::optional<WarmupSample> warmup;
+  std::vector<WarmupSample> warmup;
   Parameters parameters;
   Buckets buckets;
   std::string saved_model_folder = "model.savedmodel";  // default_model_filename

@@ -30,7 +30,7 @@ from training.feature_spec import FeatureSpec
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
-QUEUE, TIMEOUT_US = 4, 50_000
+QUEUE, TIMEOUT_US = 8, 50_000
 RECOVERED_S = 2.0
 
 
@@ -98,6 +98,7 @@ def overload_of(world: World, seconds: float) -> dict[str, Any]:
     config = text_format.Parse((version / CONFIG).read_text(), model_config_pb2.ModelConfig())
     config.parameters["MAX_QUEUE_SIZE"].string_value = str(QUEUE)
     config.parameters["QUEUE_TIMEOUT_US"].string_value = str(TIMEOUT_US)
+    config.instance_group[0].count = 1  # as many as the server has cores
     (version.parent / CONFIG).write_text(text_format.MessageToString(config))
     world.stop_server()
     try:
