@@ -11,7 +11,7 @@ import pytest
 
 from serving.ports import choose_free_port
 from tests.containers.engine import FOLDER, Engine, missing
-from tests.containers.stack import BASES, IMAGES, SIDECAR, health_words, wait_for
+from tests.containers.stack import BASES, IMAGES, SIDECAR, STARTED_PROFILES, health_words, wait_for
 from tests.containers.standins import build_standins
 
 PORTS = ("RECSERVE_GRPC_PORT", "RECSERVE_PROMETHEUS_PORT", "RECSERVE_LOCUST_PORT")
@@ -52,7 +52,7 @@ def engine(podman: None, figures: dict[str, Any]) -> Engine:
 @pytest.fixture(scope="session")
 def stack(engine: Engine, figures: dict[str, Any]) -> Iterator[Engine]:
     """Triton and the side-car, started on empty volumes; taken down with their volumes at the end."""
-    engine.compose("down", "--volumes", "--remove-orphans")
+    engine.compose("down", "--volumes", "--remove-orphans", options=STARTED_PROFILES)
     try:
         started = time.monotonic()
         engine.compose("up", "--detach")
@@ -62,4 +62,4 @@ def stack(engine: Engine, figures: dict[str, Any]) -> Iterator[Engine]:
         figures["up_to_first_score_s"] = round(time.monotonic() - started, 1)
         yield engine
     finally:
-        engine.compose("down", "--volumes", "--remove-orphans", timeout_s=300)
+        engine.compose("down", "--volumes", "--remove-orphans", options=STARTED_PROFILES, timeout_s=300)

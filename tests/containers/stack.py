@@ -29,6 +29,8 @@ BASES = {
 # fewer users than the side-car's own default, at full priority: the tests share two cores with others
 SIDECAR = "--bootstrap --bootstrap_users=200 --nice=0 --max_metric_drop=0.5 --poll_s=0.5"
 SECOND_TRAINING_S = 600.0
+# podman removes no container that one of another profile depends on
+STARTED_PROFILES = ("--profile", "observability", "--profile", "locust")
 
 
 def health_words(engine: Engine) -> str:

@@ -16,6 +16,7 @@ from tests.conftest import Certificates
 from tests.containers.engine import COMPOSE_FILES, Engine
 from tests.containers.stack import (
     SECOND_TRAINING_S,
+    STARTED_PROFILES,
     add_dataset,
     admin_secret_file,
     decisions,
@@ -39,7 +40,7 @@ def tls_stack(stack: Engine, certificates: Certificates) -> Iterator[Engine]:
         os.chown(key, USER, USER)
     stack.variables["RECSERVE_TLS_FOLDER"] = str(certificates.folder)
     secret = admin_secret_file(stack).read_text()
-    stack.compose("down", options=["--profile", "observability", "--profile", "locust"])
+    stack.compose("down", options=STARTED_PROFILES)
     stack.compose("up", "--detach", files=FILES)
     wait_for(stack, "it scores again", lambda: stack.health("triton") == "healthy", 60.0)
     assert admin_secret_file(stack).read_text() == secret, "the secret is made once"
