@@ -16,20 +16,20 @@ from training.errors import CheckpointError
 
 OPTIONS = ("--model_type", "din", "--global_batch_size", 400)
 TIMEOUT_S = 300
-# the weights are written, the rest of the folder is not
-STOP_IN_THE_SECOND_WRITE = """
+# the weights are written, the rest of the folder is not; the first epoch writes two folders, one before its evaluation
+STOP_IN_THE_SECOND_EPOCHS_WRITE = """
 import pathlib, time
 from training.feature_spec import FeatureSpec
 save, calls = FeatureSpec.save, []
 def slow(self, path):
     calls.append(path)
-    if len(calls) == 2:
+    if len(calls) == 3:
         pathlib.Path({marker!r}).touch()
         time.sleep(600)
     save(self, path)
 FeatureSpec.save = slow
 """
-LIMIT_THE_SECOND_WRITE = """
+LIMIT_THE_SECOND_EPOCHS_WRITE = """
 import resource
 import tensorflow as tf
 write, calls = tf.train.Checkpoint.write, []
@@ -44,6 +44,11 @@ def limited(self, path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 tf.train.Checkpoint.write = limited
 """
+
+
+def pages(size_bytes: int) -> int:
+    """What a file takes of the small disk."""
+    return -(-size_bytes // 4096) * 4096
 
 
 @pytest.fixture
@@ -68,7 +73,9 @@ def test_kill_9_while_a_checkpoint_is_written_leaves_the_last_one(
 ) -> None:
     checkpoints, marker = tmp_path / "ck", tmp_path / "marker"
     save = (*OPTIONS, "--save_checkpoint_path", checkpoints)
-    process = start_training(fast_dataset, tmp_path, *save, code=STOP_IN_THE_SECOND_WRITE.format(marker=str(marker)))
+    process = start_training(
+        fast_dataset, tmp_path, *save, code=STOP_IN_THE_SECOND_EPOCHS_WRITE.format(marker=str(marker))
+    )
     end = time.monotonic() + TIMEOUT_S
     while not marker.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
@@ -89,12 +96,16 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
     fast_dataset: Path, small_disk: Path, tmp_path, train
 ) -> None:
     train(fast_dataset, tmp_path, *OPTIONS, "--epochs", 1, "--save_checkpoint_path", tmp_path / "ck")
-    size = sum(f.stat().st_size for f in (tmp_path / "ck" / "epoch-0001").iterdir())
-    (small_disk / "other").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - int(1.8 * size)))
+    sizes = {f.name: pages(f.stat().st_size) for f in (tmp_path / "ck" / "epoch-0001").iterdir()}
+    weights = sum(size for name, size in sizes.items() if name.startswith("variables"))
+    enough_for_one = (
+        2 * sum(sizes.values()) - weights + pages(1600 * 8 + 1000)
+    )  # the weights once, and the pass's scores
+    (small_disk / "other").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - enough_for_one - weights // 2))
     checkpoints = small_disk / "ck"
     with pytest.raises(
         CheckpointError,
-        match=r"epoch-0002: could not be written: No space left on device\. Earlier checkpoints are untouched",
+        match=r"epoch-0002-step-000004: could not be written: No space left on device\. Earlier checkpoints are untou",
     ):
         train(fast_dataset, tmp_path, *OPTIONS, "--save_checkpoint_path", checkpoints)
     assert [f.name for f in checkpoints.iterdir()] == ["epoch-0001"]
@@ -110,12 +121,12 @@ def test_a_limit_on_file_sizes_ends_the_run_and_leaves_the_last_checkpoint(
 ) -> None:
     checkpoints = tmp_path / "ck"
     process = start_training(
-        fast_dataset, tmp_path, *OPTIONS, "--save_checkpoint_path", checkpoints, code=LIMIT_THE_SECOND_WRITE
+        fast_dataset, tmp_path, *OPTIONS, "--save_checkpoint_path", checkpoints, code=LIMIT_THE_SECOND_EPOCHS_WRITE
     )
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1
     assert "Error: " in errors
-    assert "epoch-0002: could not be written: File too large" in errors
+    assert "epoch-0002-step-000004: could not be written: File too large" in errors
     assert "Traceback" not in errors
     assert [f.name for f in checkpoints.iterdir()] == ["epoch-0001"]
     open_checkpoint(checkpoints).restore_model()
