@@ -115,6 +115,7 @@ def test_a_damaged_saved_model_leaves_the_server_ready(
     assert [v["state"] for v in versions.live()["versions"]] == ["live, served"]
     with triton.InferenceServerClient(server.endpoints.grpc) as client:
         assert client.is_server_ready()
+    server.stop(timeout_s=3.0)  # Triton waits all its exit timeout for a model that it could not load
 
 
 def test_what_cannot_be_done_is_told(versions: Versions, exported: Path, tmp_path: Path) -> None:

@@ -125,10 +125,12 @@ def test_defect_04_and_11_batch_of_one_and_runs_of_few_steps(write_dataset, tmp_
     assert "| 1 | 12 |" in result.stdout
 
 
-@pytest.mark.parametrize("prebatch", [1, 64])
-def test_short_histories_and_prebatched_data_train(write_dataset, tmp_path: Path, prebatch: int) -> None:
+SIM_OF_A_WIDTH_WITHOUT_KERNELS = ("--long_seq_length", 20, "--k", 50, "--embedding_dim", 4)
+
+
+@pytest.mark.parametrize(("prebatch", "options"), [(1, SIM_OF_A_WIDTH_WITHOUT_KERNELS), (64, SMALLEST)])
+def test_short_histories_and_prebatched_data_train(write_dataset, tmp_path: Path, prebatch: int, options) -> None:
     dataset = write_dataset(train_rows=200, test_rows=50, history=30, prebatch=prebatch)
-    options = ("--long_seq_length", 20, "--k", 50, "--embedding_dim", 4)  # a width that the kernels lack
     result = train(dataset, tmp_path, "--global_batch_size", 64, "--epochs", 1, *options)
     assert "| 1 | 200 |" in result.stdout
 
