@@ -14,7 +14,7 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help env kernels horovod tools backend demo test test-faults test-containers lint unit bench-training bench-accuracy \
+.PHONY: help env kernels horovod tools backend demo test coverage test-faults test-containers lint unit bench-training bench-accuracy \
 	bench-serving clean
 
 help: ## show this
@@ -63,9 +63,12 @@ lint: env ## ruff and mypy
 unit: env kernels ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
 
-test: lint kernels horovod tools backend ## everything: lint, all tests, coverage
+test: lint kernels horovod tools backend ## everything: lint and all tests
+	$(BIN)/python -m pytest --durations=15 tests
+
+coverage: kernels horovod tools backend ## the tests again, and the lines that they reach: nearly twice the time
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest --durations=15 --cov --cov-report= tests
+	$(BIN)/python -m pytest --cov --cov-report= tests
 	$(BIN)/python -m coverage report
 
 test-faults: env kernels tools backend ## publishes under load, kills, bad versions, full disks; PUBLISHES= ROLLBACKS= KILLS= RATE= TRIALS=

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from client import GrpcTransport, Scorer
-from export.live_version import CONFIG
-from export.repository import share_files
 from perf.payloads import random_rows
 from serving.embedded import TritonServer
+from tests.faults.datasets import recserve
 from tests.faults.open_loop import Answers, closed_loop_rate, open_loop, request_bytes
 from tests.faults.world import World, require
 from training.feature_spec import FeatureSpec
@@ -30,6 +27,7 @@ from training.feature_spec import FeatureSpec
 UNLOADED_SHARE = 0.2  # of the capacity
 PAYLOADS = 16
 SAMPLE_S = 0.5
+ROWS = 64  # of a request
 QUEUE, TIMEOUT_US = 8, 50_000
 RECOVERED_S = 2.0
 
@@ -88,25 +86,34 @@ def overload_trial(
 
 
 def overload_of(world: World, seconds: float) -> dict[str, Any]:
-    """The trial on a copy of the world's model with the bounds QUEUE and TIMEOUT_US, while the world's server rests.
+    """The trial with a SIM of default size, which computes for milliseconds, and bounds; the world's own server rests.
 
     Fails only if a request ends otherwise than answered or refused: the other figures are to be read.
     """
-    live, repository = world.live(), world.work / "overload"
-    version = repository / "sim" / "1"
-    share_files(world.repository / "sim" / str(live), version)
-    config = text_format.Parse((version / CONFIG).read_text(), model_config_pb2.ModelConfig())
-    config.parameters["MAX_QUEUE_SIZE"].string_value = str(QUEUE)
-    config.parameters["QUEUE_TIMEOUT_US"].string_value = str(TIMEOUT_US)
-    config.instance_group[0].count = 1  # as many as the server has cores
-    (version.parent / CONFIG).write_text(text_format.MessageToString(config))
+    repository = _sim_with_bounds(world)
     world.stop_server()
     try:
-        found = overload_trial(repository, seconds=seconds)
+        found = overload_trial(repository, batch_size=ROWS, seconds=seconds)
     finally:
         world.start_server()
     require(found["other_errors"] == 0, f"{found['other_errors']} requests failed otherwise than refused: {found}")
     return found
+
+
+def _sim_with_bounds(world: World) -> Path:
+    """A repository with one instance, as the server has one core."""
+    dataset, results, repository = (world.work / "overload" / name for name in ("dataset", "results", "models"))
+    world.datasets.arrive(dataset)
+    recserve(
+        "train", "--dataset_dir", next(dataset.iterdir()), "--results_dir", results, "--save_checkpoint_path",
+        results / "checkpoints", "--model_type", "sim", "--epochs", 1, "--global_batch_size", 2048,
+    )  # fmt: skip
+    recserve(
+        "export", "--checkpoint", results / "checkpoints", "--model_repository", repository, "--model_name", "sim",
+        "--no_rank", "--instances", 1, "--max_batch_size", 4 * ROWS, "--max_queue_size", QUEUE, "--queue_timeout_us",
+        TIMEOUT_US,
+    )  # fmt: skip
+    return repository
 
 
 def _measured(
