@@ -83,7 +83,7 @@ class BatchSizes(click.ParamType):
     default=0,
     type=NOT_NEGATIVE,
     help="Requests of each model that may wait; more are refused with UNAVAILABLE. 0: no bound. How to choose it: "
-    "docs/operations.md.",
+    "docs/operations.md. Kept by our backend; with --tf_trt by Triton, for the pointwise model.",
 )
 @click.option(
     "--queue_timeout_us",

@@ -31,7 +31,8 @@ class ServingOptions:
     dynamic_batching: merge waiting requests. With XLA it is off unless there are buckets, since every new batch size
     would compile. buckets: batch sizes to which the backend pads merged batches, ascending; none: it pads nothing.
     max_queue_size, queue_timeout_us: requests of each model that may wait, and how long; more and longer are refused
-    with UNAVAILABLE; 0 is no bound. Our backend keeps them, see docs/backend.md; the official one ignores them.
+    with UNAVAILABLE; 0 is no bound. Our backend keeps them, see docs/backend.md. With on_gpu, which only the official
+    backend serves, they become Triton's own, for the pointwise model.
     max_rank_users: users of a ranking request. on_gpu: instances of the pointwise model run on the GPU.
     """
 
@@ -130,7 +131,7 @@ def _config(
             "TF_NUM_INTRA_THREADS": _text(str(options.intra_op_threads)),
             "TF_NUM_INTER_THREADS": _text(str(options.inter_op_threads)),
             "TF_USE_PER_SESSION_THREADS": _text("1"),
-            **_queue_bounds(options),
+            **({} if options.on_gpu else _queue_bounds(options)),
         },
         "model_warmup": warmup,
     }
@@ -145,6 +146,12 @@ def _dynamic_batching(options: ServingOptions) -> dict[str, Any]:
     batching: dict[str, Any] = {}
     if options.max_queue_delay_us:
         batching["max_queue_delay_microseconds"] = options.max_queue_delay_us
+    if options.on_gpu and (options.max_queue_size or options.queue_timeout_us):
+        batching["default_queue_policy"] = {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": options.queue_timeout_us,
+            "max_queue_size": options.max_queue_size,
+        }
     return batching
 
 

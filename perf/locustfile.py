@@ -45,7 +45,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--batch_size", env_var="RECSERVE_BATCH_SIZE", type=int, default=16, help="rows of a request")
     parser.add_argument("--deadline_s", type=float, default=10.0, help="seconds for one request")
     parser.add_argument("--seed", type=int, default=0, help="of the payload")
-    # Whoever sees the web page names no files, and its fields know no paths.
+    # The web page has no fields for paths. Locust takes them from a made-up request all the same: it is for loopback.
     no_field = {"include_in_web_ui": False}
     parser.add_argument("--tls", action="store_true", help="encrypt the connection", **no_field)
     for option, what in TLS_FILES.items():  # locust has a --tls-cert and a --tls-key of its own, for its web page

@@ -1,5 +1,7 @@
 #include "model_config.h"
 
+#include <algorithm>
+
 #include "status.h"
 
 namespace recserve {
@@ -59,9 +61,10 @@ std::vector<WarmupSample> ReadWarmup(const Json& config) {
   const Json* listed = config.Find("model_warmup");
   if (listed == nullptr) return samples;
   for (const Json& item : listed->items()) {
-    const Json *batch_size = item.Find("batch_size"), *inputs = item.Find("inputs");
+    const Json *batch_size = item.Find("batch_size"), *count = item.Find("count"), *inputs = item.Find("inputs");
     WarmupSample& sample = samples.emplace_back();
     sample.batch_size = batch_size != nullptr ? batch_size->AsInt() : 0;
+    sample.count = std::max<int64_t>(count != nullptr ? count->AsInt() : 0, 1);
     if (inputs == nullptr) continue;
     for (const auto& [name, input] : inputs->members()) sample.dims[name] = Numbers(input.Find("dims"));
   }
@@ -133,7 +136,7 @@ ModelConfig ReadModelConfig(const Json& json) {
   ReadBatchTensors(json, &config);
   config.warmup = ReadWarmup(json);
   config.parameters = ReadParameters(json);
-  config.queue_policy = config.parameters.queue.IsBounded() ? config.parameters.queue : ReadQueuePolicy(json);
+  config.queue_policy = ReadQueuePolicy(json, config.parameters.queue);
   config.buckets = Buckets(config.parameters.batch_buckets, config.max_batch_size);
   config.saved_model_folder = SavedModelFolder(json);
   CheckBatchTensors(config);

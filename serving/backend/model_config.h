@@ -26,6 +26,7 @@ struct ConfigTensor {
 // A sample of model_warmup; the graph is prepared by them.
 struct WarmupSample {
   int64_t batch_size = 0;
+  int64_t count = 1;  // how often Triton runs it in each instance
   std::map<std::string, std::vector<int64_t>> dims;  // by input, without the batch dimension
 };
 

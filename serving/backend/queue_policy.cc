@@ -11,15 +11,26 @@ int64_t Number(const Json& policy, const char* key) {
   return value != nullptr ? value->AsInt() : 0;
 }
 
-// What keeps the policy from being this backend's; "" if nothing does.
-std::string OnlyTritonCan(const Json& batching, const Json& policy) {
+// A rule that is none of this backend's; "" if there is none.
+std::string RuleOfTriton(const Json& batching) {
   const Json* levels = batching.Find("priority_levels");
   if (levels != nullptr && levels->AsInt() > 0) return "priority_levels";
-  const Json* overriding = policy.Find("allow_timeout_override");
+  const Json* policy = batching.Find("default_queue_policy");
+  if (policy == nullptr) return "";
+  const Json* overriding = policy->Find("allow_timeout_override");
   if (overriding != nullptr && overriding->AsBool()) return "allow_timeout_override";
-  const Json* action = policy.Find("timeout_action");
+  const Json* action = policy->Find("timeout_action");
   if (action != nullptr && action->AsString() == "DELAY") return "timeout_action DELAY";
   return "";
+}
+
+QueuePolicy DefaultPolicy(const Json& batching) {
+  QueuePolicy policy;
+  if (const Json* json = batching.Find("default_queue_policy")) {
+    policy.max_size = Number(*json, "max_queue_size");
+    policy.timeout_us = Number(*json, "default_timeout_microseconds");
+  }
+  return policy;
 }
 
 }  // namespace
@@ -30,16 +41,19 @@ std::string QueuePolicy::Text() const {
   return text;
 }
 
-QueuePolicy ReadQueuePolicy(const Json& config) {
+QueuePolicy ReadQueuePolicy(const Json& config, const QueuePolicy& parameters) {
   const Json* batching = config.Find("dynamic_batching");
-  const Json* json = batching != nullptr ? batching->Find("default_queue_policy") : nullptr;
-  if (json == nullptr) return {};
-  QueuePolicy policy;
-  policy.max_size = Number(*json, "max_queue_size");
-  policy.timeout_us = Number(*json, "default_timeout_microseconds");
-  const std::string reason = OnlyTritonCan(*batching, *json);
-  if (!policy.IsBounded() || reason.empty()) return policy;
-  Log(TRITONSERVER_LOG_WARN, "config.pbtxt: the queue's bounds are left to Triton because of " + reason +
+  if (batching == nullptr) return parameters;
+  const std::string rule = RuleOfTriton(*batching);
+  if (parameters.IsBounded() && !rule.empty()) {
+    throw BackendError(
+        TRITONSERVER_ERROR_INVALID_ARG,
+        "config.pbtxt: MAX_QUEUE_SIZE and QUEUE_TIMEOUT_US would leave " + rule + " without effect; set one or the other");
+  }
+  if (parameters.IsBounded()) return parameters;
+  const QueuePolicy policy = DefaultPolicy(*batching);
+  if (!policy.IsBounded() || rule.empty()) return policy;
+  Log(TRITONSERVER_LOG_WARN, "config.pbtxt: the queue's bounds are left to Triton because of " + rule +
                                  "; its batcher may starve while its queue is full");
   return {};
 }

@@ -17,8 +17,10 @@ struct QueuePolicy {
   std::string Text() const;
 };
 
-// dynamic_batching.default_queue_policy. Without bounds if it sets none, or if its rules need what Triton does not tell
-// a backend: priorities, timeouts of single requests, and DELAY. Those stay Triton's, with a warning.
-QueuePolicy ReadQueuePolicy(const Json& config);
+// The bounds that the parameters set, or those of dynamic_batching.default_queue_policy. Its other rules need what
+// Triton does not tell a backend: priorities, timeouts of single requests, and DELAY. With them the policy stays
+// Triton's, with a warning, and the result has no bounds.
+// Throws BackendError(INVALID_ARG) if the parameters set bounds beside such rules.
+QueuePolicy ReadQueuePolicy(const Json& config, const QueuePolicy& parameters);
 
 }  // namespace recserve

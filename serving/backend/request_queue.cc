@@ -22,11 +22,12 @@ Requests RequestQueue::Put(Requests requests) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     expired = TakeExpired(now_ns);
-    const bool are_next = waiting_.empty();
     for (auto& request : requests) {
-      const bool has_room = policy_.max_size == 0 || waiting_.size() < static_cast<size_t>(policy_.max_size);
-      if (are_next || has_room) {
-        waiting_.push_back({std::move(request), are_next ? kNever : Deadline(now_ns)});
+      const int64_t rows = request->rows();
+      const bool is_next = IsTakenAtOnce(rows);
+      if (is_next || policy_.max_size == 0 || waiting_.size() < static_cast<size_t>(policy_.max_size)) {
+        waiting_.push_back({std::move(request), is_next ? kNever : Deadline(now_ns)});
+        waiting_rows_ += rows;
       } else {
         without_room.push_back(std::move(request));
       }
@@ -47,7 +48,9 @@ Requests RequestQueue::Take(const bool& stop, Requests* refused) {
   std::unique_lock<std::mutex> lock(mutex_);
   Requests batch;
   while (batch.empty() && refused->empty()) {
+    ++idle_;
     changed_.wait(lock, [&] { return stop || !waiting_.empty(); });
+    --idle_;
     if (stop) return {};
     *refused = TakeExpired(NowNs());
     batch = NextBatch();
@@ -67,6 +70,11 @@ void RequestQueue::Stop(bool* flag) {
   changed_.notify_all();
 }
 
+bool RequestQueue::IsTakenAtOnce(int64_t rows) const {
+  if (most_rows_ > 0) return waiting_rows_ + rows <= idle_ * most_rows_;
+  return static_cast<int64_t>(waiting_.size()) < idle_;
+}
+
 uint64_t RequestQueue::Deadline(uint64_t now_ns) const {
   return policy_.timeout_us == 0 ? kNever : now_ns + static_cast<uint64_t>(policy_.timeout_us) * kNsPerUs;
 }
@@ -75,7 +83,9 @@ Requests RequestQueue::TakeExpired(uint64_t now_ns) {
   Requests expired;
   const auto is_late = [&](const Waiting& waiting) { return now_ns > waiting.deadline_ns; };
   for (Waiting& waiting : waiting_) {
-    if (is_late(waiting)) expired.push_back(std::move(waiting.request));
+    if (!is_late(waiting)) continue;
+    waiting_rows_ -= waiting.request->rows();
+    expired.push_back(std::move(waiting.request));
   }
   if (!expired.empty()) waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), is_late), waiting_.end());
   return expired;
@@ -85,11 +95,13 @@ Requests RequestQueue::NextBatch() {
   Requests batch;
   int64_t rows = 0;
   while (!waiting_.empty()) {
-    rows += waiting_.front().request->rows();
-    if (!batch.empty() && rows > most_rows_) break;
+    const int64_t more = waiting_.front().request->rows();
+    if (!batch.empty() && rows + more > most_rows_) break;
+    rows += more;
     batch.push_back(std::move(waiting_.front().request));
     waiting_.pop_front();
   }
+  waiting_rows_ -= rows;
   return batch;
 }
 

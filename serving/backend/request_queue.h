@@ -23,8 +23,7 @@ class RequestQueue {
   RequestQueue(const QueuePolicy& policy, int64_t most_rows, std::string label);
 
   // Takes in requests that have been read. Returns those that it has refused with UNAVAILABLE: the given ones without
-  // room, and those whose time is over. Where none waits, all are taken and their time does not run, for they are next:
-  // so the many rows of a warmup pass.
+  // room, and those whose time is over. What an idle thread can take at once does not count as waiting.
   Requests Put(Requests requests);
 
   // The oldest requests, as many as a batch holds, at least one; waits for them. Empty once `stop` is true.
@@ -40,6 +39,7 @@ class RequestQueue {
     uint64_t deadline_ns;
   };
 
+  bool IsTakenAtOnce(int64_t rows) const;
   uint64_t Deadline(uint64_t now_ns) const;
   Requests TakeExpired(uint64_t now_ns);
   Requests NextBatch();
@@ -51,6 +51,8 @@ class RequestQueue {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;  // oldest first
+  int64_t waiting_rows_ = 0;
+  int64_t idle_ = 0;  // threads in Take that have nothing to do, or have not woken up yet
 };
 
 }  // namespace recserve

@@ -99,7 +99,8 @@ SharedSession AcquireSession(const std::string& path, const SessionOptions& opti
   }
   std::shared_ptr<Session> session;
   const auto load = [&] { session = std::make_shared<Session>(path, options); };
-  options.ComputesInCaller() ? RunAtLowPriority(load) : load();
+  // Not where it might start the threads of the whole process.
+  options.ComputesInCaller() && options.per_session_threads ? RunAtLowPriority(load) : load();
   const auto entry = std::make_shared<Shelf::Entry>();
   entry->session = session;
   shelf->entries.push_back(entry);

@@ -91,6 +91,15 @@ def test_either_bound_of_the_queue_can_be_had_alone(size: int, timeout_us: int, 
         assert not message.HasField("dynamic_batching")
 
 
+def test_for_the_official_backend_the_bounds_are_tritons_own() -> None:
+    options = ServingOptions(max_queue_size=12, queue_timeout_us=3000, on_gpu=True)
+    message = text_format.Parse(config_text(model_config("sim", FEATURES, options)), model_config_pb2.ModelConfig())
+    policy = message.dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (12, 3000)
+    assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+    assert not [name for name in message.parameters if "QUEUE" in name]
+
+
 @pytest.mark.parametrize("option", ["--max_queue_size", "--queue_timeout_us"])
 def test_a_negative_bound_of_the_queue_is_refused(option: str) -> None:
     assert CliRunner().invoke(cli, ["export", "--checkpoint", "none", option, "-1"]).exit_code == 2

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 ROWS = 4  # of a batch at most
 PRODUCTS, SIZE = 20, 400  # so that a batch takes some 25 ms
-WARMUP = """model_warmup [ { name: "rows" batch_size: 1 count: 9
+WARMUP = """model_warmup [ { name: "rows" batch_size: 4 count: 3
   inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } } } ]"""
 BATCHING = "dynamic_batching { }"
 MODELS: dict[str, tuple[str, dict[str, str]]] = {
@@ -187,7 +187,7 @@ def test_what_waited_too_long_is_refused(answers: Any) -> None:
 
 
 def test_what_finds_nobody_before_it_is_never_refused(answers: Any) -> None:
-    """Neither nine warmup requests in one call, where one may wait, nor single ones."""
+    """Neither the four requests of a warmup call, where one may wait, nor single ones."""
     found = answers("narrow")
     for _ in range(5):
         found.send(1)
@@ -203,6 +203,42 @@ def test_rules_that_only_triton_can_keep_are_left_to_it(answers: Any, server: Tr
     assert not found.errors
     reason = {"delayed": "timeout_action DELAY", "prioritized": "priority_levels"}[model]
     assert f"left to Triton because of {reason}" in server.log_file.read_text()
+
+
+def test_parameters_beside_rules_of_triton_are_refused(client: Any, slow_models: Path) -> None:
+    file = slow_models / "prioritized" / "config.pbtxt"
+    before = file.read_text()
+    file.write_text(before + 'parameters { key: "MAX_QUEUE_SIZE" value { string_value: "5" } }\n')
+    try:
+        with pytest.raises(Exception, match="MAX_QUEUE_SIZE and QUEUE_TIMEOUT_US would leave priority_levels without"):
+            client.load_model("prioritized")
+    finally:
+        file.write_text(before)
+
+
+def test_an_instance_that_is_added_under_load_warms_up_whatever_waits(
+    answers: Any, client: Any, slow_models: Path
+) -> None:
+    found = answers("narrow")
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.wait(0.01):
+            found.send(2)
+
+    file = slow_models / "narrow" / "config.pbtxt"
+    text = file.read_text()
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        file.write_text(text.replace("count: 1 kind", "count: 2 kind"))
+        client.load_model("narrow")
+    finally:
+        stop.set()
+        thread.join()
+    found.wait()
+    assert found.values
+    assert client.get_model_config("narrow").config.instance_group[0].count == 2
 
 
 def test_statistics_count_waiting_as_queue_time(answers: Any, client: Any) -> None:
