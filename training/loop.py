@@ -164,7 +164,8 @@ class _Run:
         trained = self._save_pass(epoch, done, scores)
         if done.signal:
             place = f"stopped in epoch {epoch} after step {done.steps}"
-            raise Interrupted(done.signal, f"{place}. {self._resume_hint()}")
+            hint = self._resume_hint() if done.steps or epoch > 1 else "Nothing was learned yet: start again."
+            raise Interrupted(done.signal, f"{place}. {hint}")
         train = measured(scores)
         test, test_scores = self._evaluate(self._test, epoch)
         self._require_finite_scores(epoch, test_scores.logit, trained)
