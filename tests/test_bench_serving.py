@@ -33,6 +33,11 @@ def test_both_backends_the_ceiling_and_ranking_are_measured_side_by_side(tmp_pat
     assert figures["ceiling"].keys() == {"1", "64"}
     assert figures["load_s"].keys() == {"native", "python"}
     assert figures["rank"]["largest_difference"] < 1e-5
+    assert figures["rank"]["largest_difference_bfloat16"] < 0.02
+    alone = [(row["dtype"], row["candidates"]) for row in figures["rank"]["alone"]]
+    assert alone == [("float32", 100), ("bfloat16", 100), ("float32", 200), ("bfloat16", 200)]
+    assert all(row["p99_ms"] >= row["p50_ms"] > 0 for row in figures["rank"]["alone"])
+    assert 0 < figures["rank"]["share_of_peak"] < 1.5
     assert figures["ratios"]["rank_to_pointwise_request_bytes"] < 0.05
     assert {"load_native_to_python", "saturated_to_ceiling_batch_64"} <= figures["ratios"].keys()
     assert "Requests" in result.stdout

@@ -47,7 +47,9 @@ def main(
     machine = machine_facts()
     say("export SIM, beside it the same SavedModel for the Python backend …")
     repository = work / "repository"
-    version = repo.exported(repo.trained_checkpoint(work, "sim"), repository, "--instances", 1)
+    checkpoint = repo.trained_checkpoint(work, "sim")
+    version = repo.exported(checkpoint, repository, "--instances", 1)
+    repo.add_exported(checkpoint, repository, repo.BFLOAT16, "--instances", 1, "--amp")
     repo.add_python_twin(repository)
     models = dict(BACKENDS)
     if onnx:
@@ -62,7 +64,7 @@ def main(
         measured = measure_points(server, models, spec, points, requests, rounds, work)
         figures["points"] = measured
         figures["ceiling"] = ceiling(server, spec, version, measured, work)
-        figures["rank"] = measure_ranking(server, spec, candidates)
+        figures["rank"] = measure_ranking(server, spec, candidates, version)
     if memory:
         figures["memory_bytes"] = measure_memory(work, tools)
     figures["ratios"] = ratios_of(figures)

@@ -14,7 +14,8 @@ import yaml
 from serving.tool_folder import ToolFolder, default_tool_folder
 from tests.benchmarks.child import RECSERVE, BenchmarkError, run_child
 
-NATIVE, PYTHON, RANK = "sim", "sim_python", "sim_rank"
+NATIVE, PYTHON, BFLOAT16 = "sim", "sim_python", "sim_bfloat16"
+RANK, RANK_BFLOAT16 = f"{NATIVE}_rank", f"{BFLOAT16}_rank"
 GENERATED = ("--users", "600", "--items", "4000", "--categories", "300", "--mean_interactions", "60", "--seed", "1")
 LARGE_TABLE = 1_200_000  # items of Amazon Books, about
 TWIN = Path(__file__).with_name("python_backend_model.py")
@@ -39,11 +40,16 @@ def trained_checkpoint(work: Path, model: str, table: int | None = None) -> Path
 
 
 def exported(checkpoint: Path, repository: Path, *options: object) -> Path:
-    """Exports into an empty repository; returns the folder of version 1 of the pointwise model."""
+    """Exports NATIVE into an empty repository; returns the folder of version 1 of the pointwise model."""
     shutil.rmtree(repository, ignore_errors=True)
-    paths = ("--checkpoint", checkpoint, "--model_repository", repository, "--model_name", NATIVE)
+    return add_exported(checkpoint, repository, NATIVE, *options)
+
+
+def add_exported(checkpoint: Path, repository: Path, name: str, *options: object) -> Path:
+    """Exports under a name that the repository has not yet; returns the same."""
+    paths = ("--checkpoint", checkpoint, "--model_repository", repository, "--model_name", name)
     _run(repository.parent, "export", *paths, "--parity_rows", 16, *options)
-    return repository / NATIVE / "1"
+    return repository / name / "1"
 
 
 def add_python_twin(repository: Path) -> None:
