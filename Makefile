@@ -13,6 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= 2
 
 .PHONY: help env kernels horovod tools backend demo test coverage test-faults test-containers lint unit bench-training bench-accuracy \
 	bench-serving clean
@@ -63,8 +64,10 @@ lint: env ## ruff and mypy
 unit: env kernels ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
 
-test: lint kernels horovod tools backend ## everything: lint and all tests
-	$(BIN)/python -m pytest --durations=15 tests
+# First what has the processor to itself nowhere and waits for nothing, JOBS at once; then servers, processes and clocks.
+test: lint kernels horovod tools backend ## everything: lint and all tests; JOBS=2
+	$(BIN)/python -m pytest -m "not slow and not server and not data" -n $(JOBS) --dist loadfile tests
+	$(BIN)/python -m pytest -m "slow or server or data" --durations=15 tests
 
 coverage: kernels horovod tools backend ## the tests again, and the lines that they reach: nearly twice the time
 	rm -f .coverage .coverage.*

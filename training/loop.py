@@ -45,14 +45,20 @@ PassScores = tuple[np.ndarray, np.ndarray]  # labels, logits of the rows of an i
 
 @dataclass(frozen=True)
 class EpochResult:
-    """seconds, throughput (rows/s): of the training pass in this run, evaluation not included."""
+    """seconds, throughput (rows/s): of the training pass in this run, evaluation not included.
+
+    0 and None if an earlier run had done all steps of the epoch.
+    """
 
     epoch: int
     train: Evaluation
     test: Evaluation
     validation: Evaluation | None
     seconds: float
-    throughput: float
+    throughput: float | None
+
+    def speed(self) -> dict[str, float]:
+        return {} if self.throughput is None else {"throughput": self.throughput, "time": self.seconds}
 
     def metrics(self) -> dict[str, float | None]:
         validation = self.validation.metrics("validation") if self.validation else {}
@@ -170,14 +176,13 @@ class _Run:
         test, test_scores = self._evaluate(self._test, epoch)
         self._require_finite_scores(epoch, test_scores.logit, trained)
         validation = None if self._validation is None else self._evaluate(self._validation, epoch)[0]
-        throughput = done.rows / done.seconds if done.rows else 0.0
+        throughput = done.rows / done.seconds if done.rows else None
         result = EpochResult(epoch, train, test, validation, done.seconds, throughput)
         if self._best is not None and validation is not None:
             self._best = self._best.after(epoch, validation.metrics("validation"))
         if self._best is None or self._best.epoch in (epoch, 0):
             self._chosen = (epoch, test, test_scores)
-        figures = {"throughput": result.throughput, "time": result.seconds, **result.metrics()}
-        self._log.log((epoch,), {**figures, **latency_summary(done.latencies)})
+        self._log.log((epoch,), {**result.speed(), **result.metrics(), **latency_summary(done.latencies)})
         facts = {**result.metrics(), "rows": self._rows(result), "throughput": result.throughput}
         self._checkpoint = self._save(epoch, facts, same_state=trained)
         return result

@@ -47,6 +47,8 @@ def assert_only_the_evaluation_is_left(checkpoints: Path) -> None:
 def assert_resumed_without_a_step(resumed: Path, whole: Path, log_of: Callable[[Path], list[dict]]) -> None:
     """Neither folder holds anything but the epoch's checkpoint and the best epoch's name."""
     assert not [line for line in log_of(resumed) if len(line["step"]) == 2]
+    epoch = next(line["data"] for line in log_of(resumed) if line["step"] == [1] and "test_auc" in line["data"])
+    assert not {"throughput", "time"} & epoch.keys()  # no step was left of it
     got, expected = (open_checkpoint(folder / "ck") for folder in (resumed, whole))
     assert got.folder.name == expected.folder.name == "epoch-0001"
     for name in METRICS:
