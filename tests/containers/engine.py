@@ -20,6 +20,7 @@ from tests.containers.compose_files import ROOT
 FOLDER = ROOT / "build" / "containers"
 COMPOSE = FOLDER / "podman-compose" / "bin" / "podman-compose"
 COMPOSE_VERSION = "1.6.0"
+DOCKER_COMPOSE = "docker-compose"
 PROGRAMS = ("podman", "runc", "debootstrap")
 RUN_FOLDER = Path("/tmp") / f"recserve-podman-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 COMPOSE_FILES = ("docker-compose.yml", "tests/containers/standins/docker-compose.standins.yml")

@@ -1,7 +1,7 @@
 """Installs what `make test-containers` needs and says so: `python -m tests.containers.prepare`.
 
-podman, runc and debootstrap by apt-get, where that and root are there; podman-compose into build/containers. What
-cannot be installed is left to the tests, which then skip and name it.
+podman, runc, debootstrap and docker-compose (which reads the files here, no more) by apt-get, where that and root are
+there; podman-compose into build/containers. What cannot be installed is left to the tests, which then skip and name it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import subprocess
 import sys
 import venv
 
-from tests.containers.engine import COMPOSE, COMPOSE_VERSION, PROGRAMS
+from tests.containers.engine import COMPOSE, COMPOSE_VERSION, DOCKER_COMPOSE, PROGRAMS
 
 APT = ["apt-get", "-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30"]
 
 
 def main() -> int:
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    absent = [name for name in (*PROGRAMS, DOCKER_COMPOSE) if shutil.which(name) is None]
     if absent and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"== installing {', '.join(absent)} with apt-get", flush=True)
         quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
         subprocess.run([*APT, "update"], check=False, **quiet)
-        subprocess.run([*APT, "install", "-y", *absent], check=False, **quiet)
+        if set(absent) & set(PROGRAMS):
+            subprocess.run([*APT, "install", "-y", *(set(absent) & set(PROGRAMS))], check=False, **quiet)
+        if DOCKER_COMPOSE in absent:  # what it recommends is Docker itself
+            subprocess.run([*APT, "install", "-y", "--no-install-recommends", DOCKER_COMPOSE], check=False, **quiet)
     if not COMPOSE.is_file():
         print(f"== installing podman-compose {COMPOSE_VERSION} into {COMPOSE.parent.parent}", flush=True)
         venv.create(COMPOSE.parent.parent, with_pip=True)

@@ -149,7 +149,7 @@ def test_the_tls_file_adds_to_each_service_its_own_keys_and_options() -> None:
     assert tls["trainer"]["environment"]["RECSERVE_SIDECAR_ARGS"].split() == ["--tls", *files, *plain_words]
     assert tls["triton"]["secrets"] == ["tls_ca", "tls_server_cert", "tls_server_key"]
     words = tls["triton"]["environment"]["RECSERVE_TRITON_ARGS"].split()
-    assert {"--grpc-use-ssl=true", "--grpc-use-ssl-mutual=true"} < set(words)
+    assert {"--grpc-use-ssl=true", "--grpc-use-ssl-mutual=true", "--http-address=127.0.0.1"} < set(words)
     named = [word.split("/run/secrets/")[1] for word in words if "/run/secrets/" in word]
     assert sorted(named) == tls["triton"]["secrets"]
 

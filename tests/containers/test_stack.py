@@ -6,6 +6,8 @@ The tests follow each other, as a first day with the stack does: from an empty m
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 import urllib.request
 from typing import Any
@@ -199,6 +201,19 @@ def test_the_page_of_locust(stack: Engine) -> None:
     wait_for(stack, "locust is healthy", lambda: stack.health("locust") == "healthy", 60.0)
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.variables['RECSERVE_LOCUST_PORT']}/", timeout=5) as page:
         assert b"Locust" in page.read()
+
+
+def test_a_killed_triton_is_started_again_and_serves_the_same_version(stack: Engine, figures: dict[str, Any]) -> None:
+    """By its process id on the host: `podman kill` would count as a wish to stop it."""
+    found = stack.inspect("triton")
+    os.kill(found["State"]["Pid"], signal.SIGKILL)
+    started = time.monotonic()
+    wait_for(stack, "it runs again", lambda: stack.inspect("triton")["RestartCount"] > found["RestartCount"], 60.0)
+    wait_for(stack, "it scores again", lambda: stack.health("triton") == "healthy", 60.0)
+    figures["kill_to_score_s"] = round(time.monotonic() - started, 1)
+    assert random_scores(stack).shape == (64,)
+    with ServerAdmin(Connection(grpc_address(stack), headers=dict([admin_header(admin_secret_file(stack))]))) as admin:
+        assert admin.ready_versions("sim") == [1]
 
 
 def test_stopping_lets_the_server_finish(stack: Engine, figures: dict[str, Any]) -> None:

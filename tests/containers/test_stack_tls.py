@@ -72,6 +72,18 @@ def test_other_clients_are_refused(
         _ = scorer.description
 
 
+def test_plain_http_stays_within_tritons_own_container(tls_stack: Engine) -> None:
+    """Metrics, which hold no user data, can still be scraped from the internal network."""
+    script = """import urllib.request
+for port, path in ((8000, "v2/health/live"), (8002, "metrics")):
+    try:
+        print(port, urllib.request.urlopen(f"http://triton:{port}/{path}", timeout=5).status)
+    except OSError as error:
+        print(port, error.reason.strerror)"""
+    printed = tls_stack.podman("exec", tls_stack.container("trainer"), "python", "-c", script)
+    assert printed.split("\n")[:2] == ["8000 Connection refused", "8002 200"]
+
+
 def test_each_service_gets_its_own_keys_only(tls_stack: Engine) -> None:
     for service, own in (("triton", "server"), ("trainer", "client")):
         names = tls_stack.podman("exec", tls_stack.container(service), "ls", "/run/secrets").split()

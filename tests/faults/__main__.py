@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.trials import ON_REQUEST, TRIALS, Sizes, run_trials
+from tests.faults.trials import TRIALS, Sizes, run_trials
 
 
 def main(arguments: list[str]) -> int:
@@ -54,11 +54,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=full.users, help="users of the generated datasets")
     parser.add_argument("--seed", type=int, default=full.seed, help="of the random moments")
     parser.add_argument("--overload_s", type=float, default=full.overload_s, help="seconds of overload")
-    parser.add_argument(
-        "--trials",
-        default=",".join(TRIALS),
-        help=f"which, separated by commas; {', '.join(ON_REQUEST)} only if it is named",
-    )
+    parser.add_argument("--trials", default=",".join(TRIALS), help="which, separated by commas")
     parser.add_argument("--work_dir", type=Path, default=None, help="folder for temporary files")
     return parser.parse_args(arguments)
 

@@ -30,6 +30,7 @@ SAMPLE_S = 0.5
 ROWS = 64  # of a request
 QUEUE, TIMEOUT_US = 8, 50_000
 RECOVERED_S = 2.0
+P99_FACTOR, RECOVERY_S, GROWTH_BYTES = 5.0, 5.0, 50e6
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ def overload_trial(
         server.stop()
 
 
-def overload_of(world: World, seconds: float) -> dict[str, Any]:
+def overload_of(world: World, seconds: float, compare_latency: bool) -> dict[str, Any]:
     """The trial with a SIM of default size, which computes for milliseconds, and bounds; the world's own server rests.
 
-    Fails only if a request ends otherwise than answered or refused: the other figures are to be read.
+    Fails if a request ends otherwise than answered or refused, or if the memory grows; with compare_latency, on a
+    machine that does nothing else, also by the limits of accepted requests, of refusals and of the recovery.
     """
     repository = _sim_with_bounds(world)
     world.stop_server()
@@ -97,7 +99,21 @@ def overload_of(world: World, seconds: float) -> dict[str, Any]:
     finally:
         world.start_server()
     require(found["other_errors"] == 0, f"{found['other_errors']} requests failed otherwise than refused: {found}")
+    growth = found["memory_growth_bytes"]
+    require(growth <= GROWTH_BYTES, f"memory grew by {growth / 1e6:.0f} MB; expected at most {GROWTH_BYTES / 1e6:g}")
+    if compare_latency:
+        _require_limits(found)
     return found
+
+
+def _require_limits(found: dict[str, Any]) -> None:
+    limits = {
+        "accepted_p99_ms": P99_FACTOR * found["unloaded_p99_ms"],
+        "refused_p99_ms": 2 * TIMEOUT_US / 1e3,
+        "recovery_s": RECOVERY_S,
+    }
+    beyond = [f"{name} {found[name]:.1f}, at most {limit:.1f}" for name, limit in limits.items() if found[name] > limit]
+    require(not beyond, f"{'; '.join(beyond)}: {found}")
 
 
 def _sim_with_bounds(world: World) -> Path:

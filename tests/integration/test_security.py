@@ -117,6 +117,9 @@ CONNECTIONS = {
     ),
 }
 
+# tried in tests/serving/test_serving_security.py, and between containers in tests/containers/test_stack_tls.py
+PLAIN_HTTP = "plain text to the HTTP port, from beyond the server's own loopback"
+
 
 @pytest.fixture(scope="module")
 def secured(tiny_repository: Path, certificates: Any) -> Iterator[TritonServer]:
@@ -175,7 +178,9 @@ def documented_rows(heading: str) -> list[str]:
 
 
 def test_the_documented_tables_are_what_is_tried() -> None:
-    assert documented_rows("Connections") == [*CONNECTIONS, "TLS, client certificate of the server's authority"]
+    refused = list(CONNECTIONS)
+    refused.insert(1, PLAIN_HTTP)
+    assert documented_rows("Connections") == [*refused, "TLS, client certificate of the server's authority"]
     assert documented_rows("Administrative calls") == [*ADMIN_CALLS, "health, metadata, model configuration, scoring"]
 
 
