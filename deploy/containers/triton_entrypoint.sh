@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts tritonserver as the compose file expects it. Arguments, and those in RECSERVE_TRITON_ARGS (separated by
 # blanks, no quoting), come last, so they win. RECSERVE_ADMIN_SECRET_FILE names a file with a secret, without which
-# administrative calls are refused.
+# administrative calls are refused; another service may be about to write it.
 set -euf
 export LC_ALL=C
 repository=${RECSERVE_MODEL_REPOSITORY:-/models}
@@ -11,6 +11,11 @@ if [ ! -r "$repository" ]; then
 fi
 # Prints Triton's argument; the same calls and the same secrets as in serving/admin_secret.py.
 restriction() {
+    waited=0
+    while [ ! -e "$1" ] && [ $waited -lt 60 ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
     secret=$(cat "$1") || exit 1
     case $secret in *[!A-Za-z0-9._~+/-]*) secret= ;; esac
     if [ ${#secret} -lt 16 ] || [ ${#secret} -gt 256 ]; then

@@ -29,7 +29,7 @@ def test_up_alone_makes_a_secret_and_starts_the_server_and_the_side_car() -> Non
 
 
 def test_the_secret_is_there_before_triton_and_for_those_who_need_it_only() -> None:
-    assert SERVICES["triton"]["depends_on"] == {"secret": {"condition": "service_completed_successfully"}}
+    assert SERVICES["triton"]["depends_on"] == {"secret": {"condition": "service_started"}}
     volumes = {name: volume for name, service in SERVICES.items() for volume in service.get("volumes", [])
                if volume.startswith("admin:")}  # fmt: skip
     readers = dict.fromkeys(("triton", "trainer", "perf"), "admin:/admin:ro")
@@ -88,6 +88,13 @@ def test_health_check_or_a_run_that_ends(name: str) -> None:
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"][0] == "CMD"
         assert {"interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"])
+
+
+def test_a_service_that_stays_depends_on_no_other_that_ends() -> None:
+    """podman starts none again, after a crash, of which a dependency is not running."""
+    staying = [service for service in SERVICES.values() if service["restart"] != "no"]
+    needed = {name for service in staying for name in service.get("depends_on", {})}
+    assert {name for name in needed if SERVICES[name]["restart"] == "no"} == set()
 
 
 def test_health_of_triton_is_a_score() -> None:

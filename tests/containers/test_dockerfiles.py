@@ -142,6 +142,18 @@ def test_the_admin_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_the_service_of_the_secret_stays_until_it_is_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    environment = {**os.environ, "RECSERVE_ADMIN_SECRET_FILE": str(file)}
+    command = ["sh", str(CONTAINERS / "make_admin_secret.sh"), "--stay"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{file}: made\n"
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(5) == 0
+
+
 def test_a_folder_without_place_for_the_secret_is_an_error(tmp_path: Path) -> None:
     result = make_admin_secret(tmp_path / "absent" / "secret")
     assert result.returncode != 0
