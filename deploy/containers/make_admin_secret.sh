@@ -3,6 +3,8 @@
 # With --stay it then waits to be stopped.
 set -eu
 file=${RECSERVE_ADMIN_SECRET_FILE:?names no file}
+sleeper=
+trap '[ -z "$sleeper" ] || kill "$sleeper"; exit 0' TERM INT
 make() {
     umask 077
     secret=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')
@@ -20,8 +22,6 @@ else
     echo "$file: made"
 fi
 if [ "${1:-}" = --stay ]; then
-    sleeper=
-    trap '[ -z "$sleeper" ] || kill "$sleeper"; exit 0' TERM INT
     while :; do
         sleep 3600 &
         sleeper=$!

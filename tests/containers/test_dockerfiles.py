@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,12 +148,18 @@ def test_the_service_of_the_secret_stays_until_it_is_stopped(tmp_path: Path) -> 
     file = tmp_path / "secret"
     environment = {**os.environ, "RECSERVE_ADMIN_SECRET_FILE": str(file)}
     command = ["sh", str(CONTAINERS / "make_admin_secret.sh"), "--stay"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )  # fmt: skip
+    try:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{file}: made\n"
         assert process.poll() is None
         process.terminate()
         assert process.wait(5) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_folder_without_place_for_the_secret_is_an_error(tmp_path: Path) -> None:
