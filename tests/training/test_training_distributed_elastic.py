@@ -15,7 +15,7 @@ import pytest
 
 from tests.training.options import SMALLEST
 from training.checkpoint import open_checkpoint
-from training.errors import CheckpointError
+from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "train_elastic.py"
@@ -61,7 +61,7 @@ def saved(folder: Path) -> tuple[int, int]:
     """(epoch, processes) of the newest checkpoint, zeros if there is none yet."""
     try:
         metrics = open_checkpoint(folder / "ck").metrics
-    except (CheckpointError, OSError):  # none yet, or replaced while we read
+    except (TrainingError, OSError):  # none yet, or pruned while we read
         return 0, 0
     return metrics["epoch"], metrics["processes"]
 
