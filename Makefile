@@ -14,7 +14,6 @@ HOROVOD_BUILD := HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WIT
 	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_CPU_OPERATIONS=GLOO
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
-TEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help env kernels horovod tools backend demo test coverage test-faults test-containers lint unit bench-training bench-accuracy \
 	bench-serving clean
@@ -65,10 +64,10 @@ lint: env ## ruff and mypy
 unit: env kernels ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
 
-# JOBS at once: first what only computes, then servers, processes and clocks, which wait more than half of their time.
+# First what only computes, JOBS at once; then servers, processes and clocks, one after another.
 test: lint kernels horovod tools backend ## everything: lint and all tests; JOBS=2
-	$(TEST) -m "not slow and not server and not data" tests
-	$(TEST) -m "slow or server or data" --durations=15 tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not server and not data" tests
+	$(BIN)/python -m pytest -m "slow or server or data" --durations=15 tests
 
 coverage: kernels horovod tools backend ## the tests again, and the lines that they reach: nearly twice the time
 	rm -f .coverage .coverage.*
