@@ -61,12 +61,11 @@ lint: env ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: env kernels ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not server and not data" tests
-
-# First what only computes, JOBS at once; then servers, processes and clocks, one after another.
-test: lint kernels horovod tools backend ## everything: lint and all tests; JOBS=2
+unit: env kernels ## the fast tests, JOBS=2 at once
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not server and not data" tests
+
+# `unit` is the first half; servers, processes and clocks come one after another.
+test: lint kernels horovod tools backend unit ## everything: lint and all tests
 	$(BIN)/python -m pytest -m "slow or server or data" --durations=15 tests
 
 coverage: kernels horovod tools backend ## the tests again, and the lines that they reach: nearly twice the time
@@ -74,7 +73,7 @@ coverage: kernels horovod tools backend ## the tests again, and the lines that t
 	$(BIN)/python -m pytest --cov --cov-report= tests
 	$(BIN)/python -m coverage report
 
-test-faults: env kernels tools backend ## publishes under load, kills, bad versions, full disks; PUBLISHES= ROLLBACKS= KILLS= RATE= TRIALS=
+test-faults: env kernels tools backend ## publishes under load, overload, kills, bad versions, full disks; PUBLISHES= ROLLBACKS= KILLS= RATE= TRIALS=
 	@RECSERVE_TOOLS="$(TOOLS)" $(BIN)/python -m tests.faults $(call flag,PUBLISHES,publishes) \
 		$(call flag,ROLLBACKS,rollbacks) $(call flag,KILLS,kills) $(call flag,RATE,rate) $(call flag,TRIALS,trials)
 

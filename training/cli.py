@@ -126,7 +126,7 @@ def _table(result: TrainingResult, processes: int) -> str:
         cells = [str(e.epoch), str(e.train.rows), f"{e.train.auc:.4f}", f"{e.train.loss:.4f}"]
         cells += [f"{e.validation.auc:.6f}", f"{e.validation.loss:.4f}"] if e.validation is not None else []
         cells += [str(e.test.rows), f"{e.test.auc:.6f}", *_gauc_cell(e.test), f"{e.test.loss:.4f}"]
-        cells += ["-" if e.throughput is None else f"{e.throughput:,.0f}", f"{e.seconds:.1f}"]
+        cells += ["-", "-"] if e.throughput is None else [f"{e.throughput:,.0f}", f"{e.seconds:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     if result.best is not None and result.best.epoch:
         stopped = "; stopped early" if result.stopped_early else ""

@@ -64,7 +64,7 @@ def main(
         measured = measure_points(server, models, spec, points, requests, rounds, work)
         figures["points"] = measured
         figures["ceiling"] = ceiling(server, spec, version, measured, work)
-        figures["rank"] = measure_ranking(server, spec, candidates, version)
+        figures["rank"] = measure_ranking(server, spec, candidates, version, work)
     if memory:
         figures["memory_bytes"] = measure_memory(work, tools)
     figures["ratios"] = ratios_of(figures)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from pathlib import Path
 
-from tests.benchmarks.child import BenchmarkError
+from tests.benchmarks.child import run_child
 
 
-def peak_of_cpu(cpu: int) -> float:
-    """FLOP/s in float32, measured now in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.product_peak", str(cpu)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise BenchmarkError(f"{' '.join(command)}\n{result.stderr.strip()}")
-    return float(result.stdout)
+def peak_of_cpu(cpu: int, log: Path) -> float:
+    """FLOP/s in float32, measured now in a process of its own. log: its output."""
+    run_child([sys.executable, "-m", "tests.benchmarks.product_peak", str(cpu)], log)
+    return float(log.read_text(encoding="utf-8").splitlines()[-1])
 
 
 def main(cpu: int) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.sched_setaffinity(0, {cpu})  # before TensorFlow counts them
     import tensorflow as tf
 

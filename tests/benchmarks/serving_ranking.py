@@ -45,6 +45,10 @@ class _Request:
             **self.targets,
         }
 
+    def ranked_by(self, ranker: Scorer) -> np.ndarray:
+        """[n]"""
+        return ranker.rank(self.user, self.history, self.targets)
+
     def rank_bytes(self) -> int:
         return _bytes((*self.user.values(), *self.history.values(), *self.targets.values()))
 
@@ -53,10 +57,11 @@ def _bytes(ids: Iterable[Any]) -> int:
     return sum(np.asarray(values, np.int64).nbytes for values in ids)
 
 
-def measure_ranking(server: TritonServer, spec: FeatureSpec, candidates: int, version: Path) -> Figures:
+def measure_ranking(server: TritonServer, spec: FeatureSpec, candidates: int, version: Path, work: Path) -> Figures:
     """Pointwise rows and ranking in both types in turn, for the ratios; then ranking alone, and with twice as many.
 
     One request at a time, through the Python client. version: the pointwise model's, whose manifest counts products.
+    work: folder for logs.
     """
     with ExitStack() as stack:
 
@@ -67,9 +72,9 @@ def measure_ranking(server: TritonServer, spec: FeatureSpec, candidates: int, ve
         request = _request(spec, scorer, candidates)
         rows = request.rows
         calls: dict[str, Callable[[], np.ndarray]] = {
-            "rank": lambda: rankers["float32"].rank(request.user, request.history, request.targets),
+            "rank": lambda: request.ranked_by(rankers["float32"]),
             "pointwise": lambda: scorer.score(rows),
-            "rank_bfloat16": lambda: rankers["bfloat16"].rank(request.user, request.history, request.targets),
+            "rank_bfloat16": lambda: request.ranked_by(rankers["bfloat16"]),
         }
         scores = {kind: call() for kind, call in calls.items()}
         turns = _in_turn(calls)
@@ -82,7 +87,7 @@ def measure_ranking(server: TritonServer, spec: FeatureSpec, candidates: int, ve
         for row in alone:
             figures = f"p50 {row['p50_ms']:.1f}, p99 {row['p99_ms']:.1f} ms"
             say(f"{row['candidates']:,} candidates alone, {row['dtype']}: {figures}")
-    flop, peak = _flop(version, candidates), peak_of_cpu(SERVER_CPU)
+    flop, peak = _flop(version, candidates), peak_of_cpu(SERVER_CPU, work / "logs" / "product_peak.log")
     return {
         "candidates": candidates,
         "largest_difference": float(np.abs(scores["rank"] - scores["pointwise"]).max()),
@@ -115,12 +120,8 @@ def _in_turn(calls: Mapping[str, Callable[[], np.ndarray]]) -> dict[str, dict[st
 
 
 def _alone(ranker: Scorer, request: _Request) -> dict[str, float]:
-    def call() -> np.ndarray:
-        return ranker.rank(request.user, request.history, request.targets)
-
-    for _ in range(WARMUP_CALLS):
-        call()
-    return _percentiles([_seconds(call) for _ in range(CALLS)])
+    seconds = [_seconds(lambda: request.ranked_by(ranker)) for _ in range(WARMUP_CALLS + CALLS)]
+    return _percentiles(seconds[WARMUP_CALLS:])
 
 
 def _seconds(call: Callable[[], np.ndarray]) -> float:
@@ -134,7 +135,7 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _flop(version: Path, candidates: int) -> float:
-    """Of the products of one ranking request: the user's share once."""
+    """Of the products of one ranking request, as training.flops.ranking_flops counts them of a model."""
     manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
     row, user = (manifest["multiply_adds"][part] for part in ("row", "of_them_user"))
     return 2.0 * (user + candidates * (row - user))

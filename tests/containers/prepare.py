@@ -19,14 +19,14 @@ APT = ["apt-get", "-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeo
 
 def main() -> int:
     absent = [name for name in (*PROGRAMS, DOCKER_COMPOSE) if shutil.which(name) is None]
+    # docker-compose recommends Docker itself; podman needs what it recommends
+    installs = [[name] if name in PROGRAMS else ["--no-install-recommends", name] for name in absent]
     if absent and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"== installing {', '.join(absent)} with apt-get", flush=True)
         quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
         subprocess.run([*APT, "update"], check=False, **quiet)
-        if set(absent) & set(PROGRAMS):
-            subprocess.run([*APT, "install", "-y", *(set(absent) & set(PROGRAMS))], check=False, **quiet)
-        if DOCKER_COMPOSE in absent:  # what it recommends is Docker itself
-            subprocess.run([*APT, "install", "-y", "--no-install-recommends", DOCKER_COMPOSE], check=False, **quiet)
+        for words in installs:
+            subprocess.run([*APT, "install", "-y", *words], check=False, **quiet)
     if not COMPOSE.is_file():
         print(f"== installing podman-compose {COMPOSE_VERSION} into {COMPOSE.parent.parent}", flush=True)
         venv.create(COMPOSE.parent.parent, with_pip=True)

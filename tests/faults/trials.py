@@ -54,10 +54,6 @@ def _publishes(world: World, sizes: Sizes, _: bool) -> dict[str, Any]:
     return figures
 
 
-def _overload(world: World, sizes: Sizes, _: bool) -> dict[str, Any]:
-    return overload_of(world, sizes.overload_s, sizes.compare_latency)
-
-
 Trial = Callable[[World, Sizes, bool], dict[str, Any]]
 TRIALS: dict[str, Trial] = {
     "other_cardinalities": lambda world, sizes, disk: bad_versions.other_cardinalities(world),
@@ -71,7 +67,7 @@ TRIALS: dict[str, Trial] = {
     "rot_after_the_candidate": lambda world, sizes, disk: bad_versions.rot_after_the_candidate(world),
     "kills_of_the_sidecar": lambda world, sizes, disk: kills_of_the_sidecar(world, sizes.kills, sizes.seed),
     "kills_of_triton": lambda world, sizes, disk: kills_of_triton(world, sizes.triton_kills),
-    "overload": _overload,
+    "overload": lambda world, sizes, disk: overload_of(world, sizes.overload_s, sizes.compare_latency),
 }
 
 
