@@ -16,6 +16,7 @@ from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, USERS
 from training.models.history_steps import steps_of_history
 from training.native import kernels_available
 from training.native.history import NativeHistory
+from training.native.item_vectors import item_vectors
 from training.settings import ModelSettings
 
 
@@ -143,6 +144,8 @@ class BehaviourModel(CtrModel):
 
     def _vectors(self, ids: Sequence[tf.Tensor]) -> tf.Tensor:
         """Ids [..., ] of each item feature -> their embeddings side by side [..., D]."""
+        if self.has_kernels:
+            return item_vectors([table.table.read_value() for table in self.item_tables], ids, self.dtype)
         return tf.concat([table(i, self.dtype) for table, i in zip(self.item_tables, ids, strict=True)], axis=-1)
 
 

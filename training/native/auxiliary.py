@@ -33,4 +33,4 @@ def auxiliary_loss(
 
 @tf.RegisterGradient("RecserveAuxiliaryLoss")  # type: ignore[misc]
 def _auxiliary_loss_gradient(op: Any, upstream: tf.Tensor, *_: Any) -> list[tf.Tensor | None]:
-    return [*(tf.cast(upstream, g.dtype) * g for g in op.outputs[1:]), None]
+    return [*(load_kernels().recserve_scale(value=g, scale=upstream) for g in op.outputs[1:]), None]

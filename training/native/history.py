@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from training.native import load_kernels
 from training.native.dot_attention import native_dot_attention
+from training.native.item_vectors import item_vectors
 
 
 class NativeHistory:
@@ -25,8 +26,7 @@ class NativeHistory:
     @property
     def vectors(self) -> tf.Tensor:
         """[B, L, D]: gathered, for attentions that need every vector."""
-        gathered = [tf.gather(t, i) for t, i in zip(self._tables, self._ids, strict=True)]
-        return tf.cast(tf.concat(gathered, axis=-1), self._dtype)
+        return item_vectors(self._tables, self._ids, self._dtype)
 
     def attend(
         self, query: tf.Tensor, bias: tf.Tensor | None, mask: tf.Tensor, k: int = 0, relevance: bool = False

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
 from training.layers.activation_unit import ActivationUnit
 from training.layers.runs import runs_of
+from training.native.activation_unit import activation_unit_scores
 
 
 def both(
@@ -92,3 +93,18 @@ def test_any_shape(rows: int, dim: int, first: int, second: int, steps: int, lon
 @pytest.mark.parametrize(("dim", "hidden"), [(6, (16, 8)), (20, (16, 8)), (16, (20, 8)), (16, (16,)), (16, (16, 8, 8))])
 def test_what_the_kernel_does_not_have_is_computed_plainly(dim: int, hidden: tuple[int, ...]) -> None:
     assert not ActivationUnit(dim, hidden, True, "unit").native
+
+
+@pytest.mark.parametrize("run_of_row", [[1, 1, 4], [0] * 200, [5] * 3])
+def test_runs_that_no_row_is_of_have_gradients_zero(run_of_row: list[int]) -> None:
+    rows, used = len(run_of_row), sorted(set(run_of_row))
+    rng = np.random.default_rng(0)
+    items = tf.constant(rng.standard_normal((6, 3, 16)), tf.float32)
+    others = [rng.standard_normal(s) for s in ((6, 3, 16), (rows, 16), (rows, 16), (16, 16), (16, 8), (8,), (8,))]
+    item_part, target, target_part, *weights = [tf.constant(a, tf.float32) for a in others]
+    with tf.GradientTape() as tape:
+        tape.watch([items, item_part])
+        runs, mask = tf.constant(run_of_row, tf.int32), tf.ones([rows, 3], tf.bool)
+        scores = activation_unit_scores(items, item_part, target, target_part, weights, runs, mask)
+    for gradient in tape.gradient(scores, [items, item_part]):
+        np.testing.assert_array_equal(np.flatnonzero(np.abs(gradient).max(axis=(1, 2))), used)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
 from training.layers.gru import Gru
 from training.layers.runs import Runs, runs_of
+from training.native.gru import gru_states
 
 
 def some_runs(rng: np.random.Generator, rows: int, longest: int) -> Runs:
@@ -114,9 +115,26 @@ def test_what_the_kernel_does_not_have_is_computed_plainly(units: int, form: str
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    from training.native.gru import gru_states
-
     with pytest.raises(tf.errors.InvalidArgumentError, match="multiple of 16"):
         gru_states(tf.ones([2, 3, 24]), tf.range(2), tf.ones([8, 24]), tf.ones([2, 3]), False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="shapes do not fit"):
         gru_states(tf.ones([2, 4, 48]), tf.range(2), tf.ones([16, 48]), tf.ones([2, 3]), False)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_gates_far_beyond_saturation(dtype: tf.DType) -> None:
+    """σ and tanh at ±10⁴ and ±∞ are 0 and ±1: the state is tanh(x_c) where the update is open, 0 where it is shut."""
+    gates = np.array([[[1e4] * 32 + [c] * 16 for c in (1e4, -1e4, np.inf, -np.inf)]])  # [1, 4, 48]
+    shut = np.array([[[-1e4] * 32 + [np.inf] * 16] * 4])
+    for projected, expected in ((gates, [1.0, -1.0, 1.0, -1.0]), (shut, [0.0] * 4)):
+        states = gru_states(
+            tf.constant(projected, dtype), tf.constant([0]), tf.zeros([16, 48]), tf.ones([1, 4]), last_only=False
+        )
+        np.testing.assert_allclose(tf.cast(states[0, :, 0], tf.float32), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_not_a_number_is_not_hidden(dtype: tf.DType) -> None:
+    projected = tf.constant(np.full((1, 2, 48), np.nan), dtype)
+    states = gru_states(projected, tf.constant([0]), tf.zeros([16, 48]), tf.ones([1, 2]), last_only=False)
+    assert np.isnan(tf.cast(states, tf.float32)).all()

@@ -68,15 +68,14 @@ class ActivationUnitGradientOp : public OpKernel {
     }
     Gradients to{outputs[0]->flat<T>().data(), outputs[1]->flat<T>().data(), outputs[2]->flat<T>().data(),
                  outputs[3]->flat<T>().data()};
-    std::fill(to.items, to.items + in.runs * in.steps * in.width, T(0));
-    std::fill(to.item_part, to.item_part + in.runs * in.steps * in.first, T(0));
-    std::fill(to.target, to.target + in.rows * in.width, T(0));
-    std::fill(to.target_part, to.target_part + in.rows * in.first, T(0));
     for (int i = 4; i < 8; ++i) {
       float* sums = outputs[i]->flat<float>().data();
       std::fill(sums, sums + outputs[i]->NumElements(), 0.0f);
     }
-    if (in.rows == 0) return;
+    if (in.rows == 0) {
+      ClearRuns(in, to, 0, in.runs);
+      return;
+    }
     const Weights<E> weights{PackedRight<E>(in.w_product, in.width, in.first, in.first, 1),
                              PackedRight<E>(in.w_hidden, in.first, in.second, in.second, 1),
                              PackedRight<E>(in.w_product, in.first, in.width, 1, in.first),
@@ -84,6 +83,7 @@ class ActivationUnitGradientOp : public OpKernel {
     const int64_t shards = ShardsOf(context, in.rows);
     std::vector<Sums> sums(shards);
     ForEachShard(context, in.run_of_row, in.rows, shards, [&](int64_t begin, int64_t end, int64_t shard) {
+      Clear(in, to, begin, end);
       Backward(in, weights, scores_gradient, begin, end, to, &sums[shard]);
     });
     AddShards(sums, &Sums::product, in.width, in.first, outputs[4]->flat<float>().data());
@@ -106,6 +106,19 @@ class ActivationUnitGradientOp : public OpKernel {
   struct Sums {
     std::vector<float> product, hidden, bias, head;
   };
+
+  // Of rows [begin, end), their runs and the runs without rows before them, and behind the last row.
+  static void Clear(const ActivationUnitInputs<T>& in, Gradients to, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    std::fill(to.target + begin * in.width, to.target + end * in.width, T(0));
+    std::fill(to.target_part + begin * in.first, to.target_part + end * in.first, T(0));
+    ClearRuns(in, to, begin == 0 ? 0 : in.run_of_row[begin - 1] + 1, end == in.rows ? in.runs : in.run_of_row[end - 1] + 1);
+  }
+
+  static void ClearRuns(const ActivationUnitInputs<T>& in, Gradients to, int64_t begin, int64_t end) {
+    std::fill(to.items + begin * in.steps * in.width, to.items + end * in.steps * in.width, T(0));
+    std::fill(to.item_part + begin * in.steps * in.first, to.item_part + end * in.steps * in.first, T(0));
+  }
 
   template <typename E>
   static void Backward(const ActivationUnitInputs<T>& in, const Weights<E>& weights, const float* scores_gradient, int64_t begin,

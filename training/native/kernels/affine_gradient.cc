@@ -58,6 +58,7 @@ class AffineGradientOp : public OpKernel {
       const int64_t in_padded = PaddedColumns(inputs), out_padded = PaddedColumns(outputs), k = ElementsOf<E>(outputs);
       sums->kernel.assign(inputs * out_padded, 0.0f);
       sums->bias.assign(out_padded, 0.0f);
+      const std::vector<E> ones(ElementsOf<E>(kBlockRows), Elements<E>::Make(1.0f, 1.0f));
       std::vector<float> product(kBlockRows * in_padded);
       std::vector<E> left(kBlockRows * k), across(kBlockRows * in_padded), below(kBlockRows * out_padded);
       for (int64_t block = begin; block < end; block += kBlockRows) {
@@ -68,9 +69,10 @@ class AffineGradientOp : public OpKernel {
         PackAcross([&](int64_t row) { return upstream + (block + row) * outputs; }, count, outputs, below.data());
         Multiply<E>(inputs, out_padded, ElementsOf<E>(count), {across.data(), 1, in_padded}, below.data(), out_padded,
                     sums->kernel.data(), out_padded, true);
+        Multiply<E>(1, out_padded, ElementsOf<E>(count), {ones.data(), 0, 1}, below.data(), out_padded, sums->bias.data(),
+                    out_padded, true);
         for (int64_t row = 0; row < count; ++row) {
           WriteRow(product.data() + row * in_padded, x_gradient + (block + row) * inputs);
-          AddBias(upstream + (block + row) * outputs);
         }
       }
     }
@@ -79,13 +81,6 @@ class AffineGradientOp : public OpKernel {
       int64_t i = 0;
       for (; i + kLanes <= inputs; i += kLanes) Store(Load(from + i), to + i);
       for (; i < inputs; ++i) to[i] = T(from[i]);
-    }
-
-    void AddBias(const T* from) {
-      float* to = sums->bias.data();
-      int64_t i = 0;
-      for (; i + kLanes <= outputs; i += kLanes) Store(Load(to + i) + Load(from + i), to + i);
-      for (; i < outputs; ++i) to[i] += static_cast<float>(from[i]);
     }
   };
 };

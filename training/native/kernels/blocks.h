@@ -131,7 +131,7 @@ void PackAcross(RowAt row_at, int64_t rows, int64_t columns, Pair* packed) {
     const auto* odd = row + 1 < rows ? row_at(row + 1) : nullptr;
     int64_t i = 0;
     for (; i + kLanes <= columns; i += kLanes) {
-      const Ints low = RoundedBits(Load(even + i)), high = odd == nullptr ? Ints{} : RoundedBits(Load(odd + i));
+      const Ints low = LoadBits(even + i), high = odd == nullptr ? Ints{} : LoadBits(odd + i);
       const Ints both = low | (high << 16);
       std::memcpy(packed + i, &both, sizeof(both));
     }

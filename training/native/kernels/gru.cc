@@ -13,6 +13,9 @@
 namespace recserve {
 namespace {
 
+// A row's steps are far apart in memory, so a processor does not foresee which of them a block's next row reads.
+constexpr int64_t kRowsAhead = 2;
+
 template <typename T>
 class GruOp : public OpKernel {
  public:
@@ -71,6 +74,11 @@ class GruOp : public OpKernel {
           started |= real;
           for (int64_t row = 0; row < count; ++row) {
             const int64_t at = (block + row) * steps + step;
+            if (row + kRowsAhead < count) {
+              Prefetch(x + (runs[block + row + kRowsAhead] * steps + step) * 3 * units, 3 * units);
+              PrefetchToWrite(saved + (at + kRowsAhead * steps) * 4 * units, 4 * units);
+              PrefetchToWrite(out + (at + kRowsAhead * steps) * units, units);
+            }
             float* state = h.data() + row * units;
             T* kept = saved + at * 4 * units;
             const float scale_here = static_cast<float>(weight[at]);
@@ -145,32 +153,37 @@ class GruGradientOp : public OpKernel {
     ForEachShard(context, runs, rows, shards, [&](int64_t first, int64_t last, int64_t shard) {
       std::vector<float>& sum = sums[shard];
       sum.assign(units * wide, 0.0f);
-      std::vector<float> carry(kBlockRows * narrow), product(kBlockRows * narrow), gate_gradient(kBlockRows * wide, 0.0f);
-      std::vector<float> before(kBlockRows * units), candidate_gradient(units);
-      std::vector<E> left(kBlockRows * elements), across(row_elements * units), below(row_elements * wide);
+      std::vector<float> carry(kBlockRows * narrow);
+      std::vector<T> gate_gradient(kBlockRows * wide);
+      std::vector<E> across(row_elements * units), below(row_elements * wide);
       for (int64_t block = first; block < last; block += kBlockRows) {
         const int64_t count = std::min(kBlockRows, last - block);
         std::fill(carry.begin(), carry.end(), 0.0f);
         for (int64_t step = steps - 1; step >= 0; --step) {
           bool real = false;
           for (int64_t row = 0; row < count; ++row) {
-            const int64_t at = (block + row) * steps + step;
+            const int64_t at = (block + row) * steps + step, run = runs[block + row];
+            if (row + kRowsAhead < count) {
+              const int64_t ahead = at + kRowsAhead * steps;
+              Prefetch(gates + ahead * 4 * units, 4 * units);
+              Prefetch(states + (ahead - 1) * units, units);
+              if (!last_only) Prefetch(states_gradient + ahead * units, units);
+              PrefetchToWrite(x_gradient + (runs[block + row + kRowsAhead] * steps + step) * 3 * units, 3 * units);
+            }
+            const T* state_gradient = states_gradient + at * units;
+            if (last_only) state_gradient = step + 1 == steps ? states_gradient + (block + row) * units : nullptr;
             const float scale_here = static_cast<float>(weight[at]);
             real |= scale_here != 0.0f;
-            Step(units, scale_here, gates + at * 4 * units, step > 0 ? states + (at - 1) * units : nullptr,
-                 last_only ? (step + 1 == steps ? states_gradient + (block + row) * units : nullptr)
-                           : states_gradient + at * units,
-                 before.data() + row * units, carry.data() + row * narrow,
-                 gate_gradient.data() + row * wide, candidate_gradient.data(), scale_gradient + at);
-            const bool sets = block + row == first || runs[block + row] != runs[block + row - 1];
-            WriteInputGradient(units, gate_gradient.data() + row * wide, candidate_gradient.data(), sets,
-                               x_gradient + (runs[block + row] * steps + step) * 3 * units);
+            scale_gradient[at] = Step(units, scale_here, gates + at * 4 * units, step > 0 ? states + (at - 1) * units : nullptr,
+                                      state_gradient, carry.data() + row * narrow, gate_gradient.data() + row * wide,
+                                      x_gradient + (run * steps + step) * 3 * units,
+                                      block + row == first || run != runs[block + row - 1]);
           }
           if (!real || step == 0) continue;
-          PackLeft(gate_gradient.data(), count, 3 * units, wide, left.data());
-          Multiply<E>(count, narrow, elements, {left.data(), elements, 1}, back.data(), narrow, carry.data(), narrow, true);
-          PackAlongRows(before.data(), count, units, across.data());
-          PackAlongRows(gate_gradient.data(), count, wide, below.data());
+          const E* left = reinterpret_cast<const E*>(gate_gradient.data());
+          Multiply<E>(count, narrow, elements, {left, elements, 1}, back.data(), narrow, carry.data(), narrow, true);
+          PackAcross([&](int64_t row) { return states + ((block + row) * steps + step - 1) * units; }, count, units, across.data());
+          PackAcross([&](int64_t row) { return gate_gradient.data() + row * wide; }, count, wide, below.data());
           Multiply<E>(units, wide, ElementsOf<E>(count), {across.data(), 1, units}, below.data(), wide, sum.data(), wide, true);
         }
       }
@@ -183,43 +196,37 @@ class GruGradientOp : public OpKernel {
   }
 
  private:
-  // Gradients of one row's step. carry: in, d/dh' from later steps; out, the part of d/dh that does not go through U.
-  // Out: gate_gradient [3H], d/d(h·U); candidate_gradient [H], d/dx_c; scale_gradient, d/da.
-  static void Step(int64_t units, float scale, const T* gates, const T* state_before, const T* state_gradient,
-                   float* before, float* carry, float* gate_gradient, float* candidate_gradient,
-                   T* scale_gradient) {
+  // Gradients of one row's step; returns d/da. carry [H]: in, d/dh' from later steps; out, the part of d/dh that does not
+  // go through U. Out: gate_gradient [3H], d/d(h·U). x_gradient [3H] differs from it in the candidate's part; the first
+  // row of a run sets it, the others add.
+  static T Step(int64_t units, float scale, const T* gates, const T* state_before, const T* state_gradient, float* carry,
+                T* gate_gradient, T* x_gradient, bool sets) {
+    if (scale == 0.0f) {
+      for (int64_t i = 0; state_gradient != nullptr && i < units; i += kLanes) Accumulate(Load(state_gradient + i), carry + i);
+      std::fill(gate_gradient, gate_gradient + 3 * units, T(0));
+      if (sets) std::fill(x_gradient, x_gradient + 3 * units, T(0));
+      return T(0);
+    }
+    const auto add_to_input = [&](Floats value, int64_t i) { Store(sets ? value : value + Load(x_gradient + i), x_gradient + i); };
     Floats scale_sum{};
     for (int64_t i = 0; i < units; i += kLanes) {
       const Floats h = state_before == nullptr ? Floats{} : Load(state_before + i);
-      Store(h, before + i);
       const Floats from_later = Load(carry + i) + (state_gradient == nullptr ? Floats{} : Load(state_gradient + i));
-      if (scale == 0.0f) {
-        Store(from_later, carry + i);
-        for (int gate = 0; gate < 3; ++gate) Store(Floats{}, gate_gradient + gate * units + i);
-        Store(Floats{}, candidate_gradient + i);
-        continue;
-      }
       const Floats update = Load(gates + i), reset = Load(gates + units + i);
       const Floats candidate = Load(gates + 2 * units + i), from_state = Load(gates + 3 * units + i);
       const Floats change = from_later * (candidate - h);
       scale_sum += change * update;
       const Floats inside = from_later * scale * update * (1.0f - candidate * candidate);
-      Store(scale * change * update * (1.0f - update), gate_gradient + i);
-      Store(inside * from_state * reset * (1.0f - reset), gate_gradient + units + i);
+      const Floats of_update = scale * change * update * (1.0f - update), of_reset = inside * from_state * reset * (1.0f - reset);
+      Store(of_update, gate_gradient + i);
+      Store(of_reset, gate_gradient + units + i);
       Store(inside * reset, gate_gradient + 2 * units + i);
-      Store(inside, candidate_gradient + i);
+      add_to_input(of_update, i);
+      add_to_input(of_reset, units + i);
+      add_to_input(inside, 2 * units + i);
       Store(from_later * (1.0f - scale * update), carry + i);
     }
-    *scale_gradient = T(Sum(scale_sum));
-  }
-
-  // d/dx [3H] is d/d(h·U), but for the candidate's part. Rows of a run add up; the first row of a run sets.
-  static void WriteInputGradient(int64_t units, const float* gate_gradient, const float* candidate_gradient, bool sets,
-                                 T* to) {
-    for (int64_t i = 0; i < 3 * units; i += kLanes) {
-      const Floats value = i < 2 * units ? Load(gate_gradient + i) : Load(candidate_gradient + i - 2 * units);
-      Store(sets ? value : value + Load(to + i), to + i);
-    }
+    return T(Sum(scale_sum));
   }
 };
 

@@ -23,15 +23,37 @@ inline Floats Load(const float* from) {
 
 inline void Store(Floats values, float* to) { std::memcpy(to, &values, sizeof(values)); }
 
-// bfloat16 is the upper half of a float.
-inline Floats Load(const tensorflow::bfloat16* from) {
+// Sixteen bfloat16, each in the low half of a lane.
+inline Ints LoadBits(const tensorflow::bfloat16* from) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#else
   typedef uint16_t Halves __attribute__((vector_size(32)));
   Halves halves;
   std::memcpy(&halves, from, sizeof(halves));
-  const Ints bits = __builtin_convertvector(halves, Ints) << 16;
+  return __builtin_convertvector(halves, Ints);
+#endif
+}
+
+// bfloat16 is the upper half of a float.
+inline Floats Load(const tensorflow::bfloat16* from) {
+  const Ints bits = LoadBits(from) << 16;
   Floats result;
   std::memcpy(&result, &bits, sizeof(result));
   return result;
+}
+
+// Asks for memory that is read soon, where the next address does not follow from the last ones.
+template <int kWrite = 0, typename T>
+inline void Prefetch(const T* from, int64_t count) {
+  constexpr int64_t kLineBytes = 64;
+  const char* bytes = reinterpret_cast<const char*>(from);
+  for (int64_t at = 0; at < count * static_cast<int64_t>(sizeof(T)); at += kLineBytes) __builtin_prefetch(bytes + at, kWrite);
+}
+
+template <typename T>
+inline void PrefetchToWrite(T* to, int64_t count) {
+  Prefetch<1>(to, count);
 }
 
 // The bits of the nearest bfloat16, ties to even, in the low half of each lane. Values are activations and gradients: NaN
@@ -45,6 +67,8 @@ inline Ints RoundedBits(Floats values) {
   return ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) & 0xffff;
 #endif
 }
+
+inline Ints LoadBits(const float* from) { return RoundedBits(Load(from)); }
 
 inline void Store(Floats values, tensorflow::bfloat16* to) {
 #if defined(__AVX512BF16__)
@@ -63,9 +87,14 @@ inline void Accumulate(Floats values, T* to) {
 
 inline Floats Splat(float value) { return Floats{} + value; }
 
+// NaN stays NaN.
 inline Floats Clamp(Floats x, float low, float high) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_min_ps((__m512)Splat(high), _mm512_max_ps((__m512)Splat(low), (__m512)x));
+#else
   x = x < low ? Splat(low) : x;
   return x > high ? Splat(high) : x;
+#endif
 }
 
 // 1/x, relative error below 2e-7; for bfloat16 below 2^-14 where the processor has an estimate.
@@ -80,40 +109,60 @@ inline Floats Reciprocal(Floats x) {
 #endif
 }
 
-// e^x: 2^n · e^r with |r| ≤ ln2/2 and a Taylor polynomial: of degree 6, relative error below 4e-7; for bfloat16 of degree
-// 4, below 5e-5. NaN stays NaN.
+// The nearest integer, of |x| < 2^22.
+inline Floats Round(Floats x) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  return (x + 12582912.0f) - 12582912.0f;  // 1.5·2^23
+#endif
+}
+
+// x · 2^n of an integer n in [-126, 127].
+inline Floats TimesPowerOfTwo(Floats x, Floats n) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+  const Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;  // the integer, biased, into the exponent
+  Floats scale;
+  std::memcpy(&scale, &power, sizeof(scale));
+  return x * scale;
+#endif
+}
+
+// e^(k·x). NaN stays NaN.
 template <typename T>
-inline Floats Exp(Floats x) {
-  x = Clamp(x, -87.0f, 88.0f);
-  const Floats shifted = x * 1.44269504f + 12582912.0f;  // 1.5·2^23: rounds to an integer in the low bits
-  const Floats n = shifted - 12582912.0f;
-  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Floats p = Splat(1.0f / 24.0f);
-  if constexpr (sizeof(T) > sizeof(tensorflow::bfloat16)) {
-    p = Splat(1.0f / 720.0f);
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
+inline Floats Exp(Floats x, float k = 1.0f) {
+  constexpr float kLog2E = 1.44269504f;
+  if constexpr (sizeof(T) == sizeof(tensorflow::bfloat16)) {  // 2^n · 2^r, |r| ≤ 1/2: minimax, relative error below 1e-4
+    const Floats t = Clamp(x * (k * kLog2E), -125.5f, 127.0f), n = Round(t), r = t - n;
+    Floats p = Splat(0.05517167f);
+    p = p * r + 0.24261113f;
+    p = p * r + 0.69326099f;
+    p = p * r + 0.99992807f;
+    return TimesPowerOfTwo(p, n);
   }
+  // 2^n · e^r, |r| ≤ ln2/2: Taylor, relative error below 4e-7; ln2 in two parts, of which the first times n is exact
+  const Floats y = Clamp(k * x, -87.0f, 88.0f), n = Round(y * kLog2E);
+  const Floats r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+  Floats p = Splat(1.0f / 720.0f);
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
   p = p * r + 1.0f / 6.0f;
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  Ints power;
-  std::memcpy(&power, &shifted, sizeof(power));
-  power = (power + 127) << 23;  // the integer, biased, into the exponent
-  Floats scale;
-  std::memcpy(&scale, &power, sizeof(scale));
-  return p * scale;
+  return TimesPowerOfTwo(p, n);
 }
 
 template <typename T>
 inline Floats Sigmoid(Floats x) {
-  return Reciprocal<T>(1.0f + Exp<T>(-x));
+  return Reciprocal<T>(1.0f + Exp<T>(x, -1.0f));
 }
 
 template <typename T>
 inline Floats Tanh(Floats x) {
-  return 2.0f * Reciprocal<T>(1.0f + Exp<T>(-2.0f * x)) - 1.0f;
+  return 2.0f * Reciprocal<T>(1.0f + Exp<T>(x, -2.0f)) - 1.0f;
 }
 
 inline float Sum(Floats x) {
