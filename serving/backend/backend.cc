@@ -4,6 +4,7 @@
 #include <string>
 
 #include "model.h"
+#include "nth_element.h"
 #include "served_instance.h"
 #include "server.h"
 #include "status.h"
@@ -63,6 +64,7 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
               std::to_string(major));
     }
     SetTensorFlowEnvironment();
+    recserve::RegisterNthElement();
     recserve::Log(TRITONSERVER_LOG_INFO, std::string("TensorFlow ") + TF_Version() + " backend for savedmodels");
   });
 }

@@ -106,7 +106,7 @@ def _request(spec: FeatureSpec, scorer: Scorer, candidates: int) -> _Request:
     rng = np.random.default_rng(1)
     row = random_rows(spec, scorer.description.inputs, 1, seed=3)
     targets = {f.name: rng.integers(1, f.cardinality + 1, candidates) for f in spec.channel("target_item_features")}
-    history = {f.name: row[f.name][0] for f in spec.channel("positive_history")}
+    history = {f.name: rng.integers(1, f.cardinality + 1, f.dimensions) for f in spec.channel("positive_history")}
     user = {name: value[0].reshape(-1)[0] for name, value in row.items() if name not in {*targets, *history}}
     return _Request(user, history, targets)
 

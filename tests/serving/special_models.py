@@ -172,6 +172,20 @@ def add_ragged_rows(repository: Path) -> None:
     )
 
 
+def add_nth(repository: Path) -> None:
+    """The n-th lowest and the n-th highest of a row, by TensorFlow's operation."""
+
+    def run(x: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
+        lowest, highest = (tf.raw_ops.NthElement(input=x, n=n[0, 0], reverse=reverse) for reverse in (False, True))
+        return {"lowest": lowest[:, tf.newaxis], "highest": highest[:, tf.newaxis]}
+
+    model = repository / "nth"
+    specs = [tf.TensorSpec([None, None], tf.float32, name="x"), tf.TensorSpec([None, 1], tf.int32, name="n")]
+    save(model / "1", run, specs)
+    outputs = [("lowest", "FP32", [1]), ("highest", "FP32", [1])]
+    (model / "config.pbtxt").write_text(config_text([("x", "FP32", [-1]), ("n", "INT32", [1])], outputs))
+
+
 def save_two_signatures(folder: Path, rows: int) -> None:
     """A table of `rows` floats that two signatures look into: `serving_default` and `negated`."""
     table = tf.Variable(tf.random.uniform([rows, 1]))
@@ -197,5 +211,6 @@ def build_all(repository: Path) -> None:
         add_optional_placeholder,
         add_ragged,
         add_ragged_rows,
+        add_nth,
     ):
         add(repository)

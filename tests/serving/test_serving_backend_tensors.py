@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.server
 
@@ -175,3 +176,21 @@ def test_batch_inputs_that_do_not_fit_are_refused(client: Any, repository: Path,
     (version.parent / "config.pbtxt").write_text(text)
     with pytest.raises(InferenceServerException, match=words):
         client.load_model(version.parent.name)
+
+
+@pytest.mark.parametrize("width", [1, 3, 16, 17, 90])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_the_nth_element_is_the_sorted_rows(infer: Any, rows: int, width: int) -> None:
+    rng = np.random.default_rng(width)
+    x = rng.standard_normal((rows, width)).astype(np.float32)
+    x[:, rng.random(width) < 0.3] = -np.inf
+    for n in {0, width // 2, width - 1}:
+        found = infer("nth", {"x": x, "n": np.full((rows, 1), n, np.int32)})
+        np.testing.assert_array_equal(found["lowest"][:, 0], np.sort(x, axis=1)[:, n])
+        np.testing.assert_array_equal(found["highest"][:, 0], np.sort(x, axis=1)[:, width - 1 - n])
+
+
+@pytest.mark.parametrize("n", [-1, 3])
+def test_an_element_that_a_row_does_not_have_is_refused(infer: Any, n: int) -> None:
+    with pytest.raises(InferenceServerException, match=f"n is {n}, the last axis has 3; expected 0 <= n < 3"):
+        infer("nth", {"x": np.zeros((2, 3), np.float32), "n": np.full((2, 1), n, np.int32)})

@@ -36,6 +36,11 @@ class GatheredHistory:
         self.vectors, self._shared = vectors, shared
         self.width = int(vectors.shape[-1])
 
+    @property
+    def is_shared(self) -> bool:
+        """Several rows have one history."""
+        return self._shared is not None
+
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._product(queries, transpose=True), tf.float32)
 
@@ -76,6 +81,9 @@ def mean_weights(mask: tf.Tensor) -> tf.Tensor:
     return weights / tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
 
 
-def stack_queries(parts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Queries or weights [B, Q_i, …] one after another: one pass over the history for all of them."""
-    return tf.concat(list(parts), axis=1)
+def pool_each(history: History, weights: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """`pool` of each of the weights [B, Q_i, L]: in one pass where rows have their own history, else a product each."""
+    if isinstance(history, GatheredHistory) and history.is_shared:
+        return [history.pool(part) for part in weights]
+    pooled = history.pool(tf.concat(list(weights), axis=1))
+    return list(tf.split(pooled, [int(part.shape[1]) for part in weights], axis=1))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from training.errors import SettingsError
 from training.feature_spec import FeatureSpec
 from training.layers.dense import glorot_uniform
-from training.layers.history import History, masked_softmax, mean_weights, stack_queries
+from training.layers.history import History, masked_softmax, mean_weights, pool_each
 from training.layers.mlp import ClassifierMlp
 from training.layers.runs import Candidates
 from training.layers.selection import same_category_mask, threshold_mask, top_k_mask
@@ -120,8 +120,7 @@ class Model(ShortHistoryModel):
         weights = [self.search_unit.weights(fits, selected), mean_weights(selected)[:, tf.newaxis]]
         if relevance is not None and training:
             weights.append(masked_softmax(relevance, mask, self.has_kernels)[:, tf.newaxis])
-        queries = [int(w.shape[1]) for w in weights]
-        attended, average, *pooled = tf.split(history.pool(stack_queries(weights)), queries, axis=1)
+        attended, average, *pooled = pool_each(history, weights)
         return _Search(
             tf.squeeze(pooled[0], 1)[:, : self.item_dim] if pooled else None,
             self.search_unit.join(attended),

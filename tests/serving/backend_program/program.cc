@@ -11,6 +11,7 @@
 
 #include "batch.h"
 #include "fake_triton.h"
+#include "nth_element_check.h"
 
 namespace {
 
@@ -255,6 +256,7 @@ void CheckBounds(Loaded* bounded, size_t instance, std::mt19937* random) {
 
 int main(int argc, char** argv) {
   REQUIRE(argc == 3);
+  CheckNthHighest();
   const std::string repository = argv[1];
   const int calls = std::atoi(argv[2]);
   constexpr size_t kThreads = 4;

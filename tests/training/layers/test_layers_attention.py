@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.training import numpy_layers
-from training.layers.history import GatheredHistory, masked_softmax, mean_weights, stack_queries
+from training.layers.history import GatheredHistory, masked_softmax, mean_weights, pool_each
+from training.layers.runs import Candidates
 from training.layers.target_attention import TargetAttention
 
 RNG = np.random.default_rng(0)
@@ -51,12 +52,15 @@ def test_history_scores_and_pool_by_hand() -> None:
     np.testing.assert_allclose(history.pool(tf.constant([[[0.25, 0.75, 0.0]]])), [[[0.25, 0.75]]])
 
 
-def test_stacked_weights_pool_in_one_pass() -> None:
-    history = GatheredHistory(tf.constant(normal(2, 3, 4)))
-    one, two = tf.constant(RNG.random((2, 1, 3)), tf.float32), tf.constant(RNG.random((2, 2, 3)), tf.float32)
-    together = history.pool(stack_queries([one, two]))
-    np.testing.assert_allclose(together[:, :1], history.pool(one), atol=1e-6)
-    np.testing.assert_allclose(together[:, 1:], history.pool(two), atol=1e-6)
+@pytest.mark.parametrize("candidates", [None, 3])
+def test_each_of_several_weights_pools_by_itself(candidates: int | None) -> None:
+    rows = 2 * (candidates or 1)
+    history = GatheredHistory(tf.constant(normal(2, 3, 4)), None if candidates is None else Candidates(2, candidates))
+    one, two = tf.constant(RNG.random((rows, 1, 3)), tf.float32), tf.constant(RNG.random((rows, 2, 3)), tf.float32)
+    pooled = pool_each(history, [one, two])
+    assert len(pooled) == 2
+    for found, weights in zip(pooled, (one, two), strict=True):
+        np.testing.assert_allclose(found, history.pool(weights), atol=1e-6)
 
 
 def attention_of(kind: str, dim: int, history_dim: int, steps: int, position_bias: bool) -> TargetAttention:
