@@ -199,8 +199,24 @@ def save_two_signatures(folder: Path, rows: int) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": plain, "negated": negated})
 
 
+def save_two_tags(folder: Path) -> None:
+    """y = x under the tag `serve`, y = 2x under `doubled`."""
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(folder / "model.savedmodel"))
+    for tag, factor in (("serve", 1.0), ("doubled", 2.0)):
+        with v1.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None, 3])
+            signature = v1.saved_model.predict_signature_def({"x": x}, {"y": factor * x})
+            signatures = {"serving_default": signature}
+            if tag == "serve":
+                builder.add_meta_graph_and_variables(session, [tag], signatures)
+            else:
+                builder.add_meta_graph([tag], signatures)
+    builder.save()
+
+
 def build_all(repository: Path) -> None:
-    """Every model of this file, but save_two_signatures, whose size the test chooses."""
+    """Every model of this file, but those with two signatures or tags, of which a test chooses."""
     for add in (
         add_echo_string,
         add_string_keeper,

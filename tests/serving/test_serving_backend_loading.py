@@ -148,6 +148,18 @@ def test_another_signature_is_served(client: Any, repository: Path, saved_models
     np.testing.assert_array_equal(result.as_numpy("y"), [[-1.0, -1.0, -1.0]])
 
 
+@pytest.mark.parametrize(("tag", "factor"), [(None, 1.0), ("serve", 1.0), ("doubled", 2.0)])
+def test_the_graph_of_the_tag_is_served(
+    infer: Any, repository: Path, saved_models: Any, special_models: Any, tag: str | None, factor: float
+) -> None:
+    model = repository / f"tag_{tag}"
+    special_models.save_two_tags(model / "1")
+    parameters = {} if tag is None else {"TF_GRAPH_TAG": tag}
+    (model / "config.pbtxt").write_text(saved_models.config_text(*ECHO, parameters=parameters))
+    result = infer(model.name, {"x": np.ones([1, 3], np.float32)})
+    np.testing.assert_array_equal(result["y"], [[factor] * 3])
+
+
 def test_own_threads_are_made_and_go_with_the_model(client: Any, server: Any, try_config: Any, make_input: Any) -> None:
     before = _thread_count(server.pid)
     wanted = {"TF_NUM_INTRA_THREADS": "3", "TF_NUM_INTER_THREADS": "40", "TF_USE_PER_SESSION_THREADS": "on"}
