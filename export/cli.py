@@ -63,6 +63,12 @@ class BatchSizes(click.ParamType):
     help="Largest batch of the engines, rows.  [default: max_batch_size]",
 )
 @click.option(
+    "--cpu_kernels/--no_cpu_kernels",
+    default=True,
+    help="Add a second graph, of recserve's compiled CPU kernels, which our backend serves instead where they run; no "
+    "other program sees it. Needs `make kernels`. Not with --xla or --tf_trt.",
+)
+@click.option(
     "--held_out_data",
     default=None,
     type=FOLDER,
@@ -103,6 +109,7 @@ def export(
     amp: bool,
     tf_trt: str | None,
     tf_trt_batch_size: int | None,
+    cpu_kernels: bool,
     held_out_data: Path | None,
     max_batch_size: int,
     buckets: tuple[int, ...] | None,
@@ -145,7 +152,7 @@ def export(
         inter_op_threads=inter_op_threads,
     )
     engines = TrtOptions(tf_trt, tf_trt_batch_size or max_batch_size) if tf_trt else None
-    options = ModelOptions(xla, rank, amp, held_out_data, parity_rows, engines)
+    options = ModelOptions(xla, rank, amp, held_out_data, parity_rows, engines, cpu_kernels)
     exported = export_checkpoint(checkpoint, model_repository, model_name, serving, options)
     _report(exported)
 
@@ -163,6 +170,9 @@ def _report(exported: Exported) -> None:
             f"parity of rank: {parity.rank_rows} candidates score as rows do, "
             f"largest difference {parity.rank_max_abs_difference:.2g}"
         )
+    if exported.cpu_parity:
+        worst = max(exported.cpu_parity.max_abs_difference, exported.cpu_parity.rank_max_abs_difference)
+        click.echo(f"parity of the graph of CPU kernels: largest difference {worst:.2g}")
     if loss:
         click.echo(
             f"bfloat16 against float32 on {loss.rows} rows: probabilities differ by {loss.max_abs_difference:.2g} at "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.author import author
+from export.cpu_graph import add_cpu_graph
 from export.parity import Parity, check_parity, parity_inputs
 from export.precision import PrecisionLoss, precision_loss
 from export.repository import Folders, publish, share_files
@@ -31,7 +32,8 @@ class ModelOptions:
     """What is computed. xla: compile the pointwise graph. rank: a second signature, candidates of users.
 
     amp: compute in bfloat16. held_out_data: a dataset whose test rows tell what that costs. parity_rows: rows scored
-    both ways before publishing. tf_trt: convert the pointwise graph by TF-TRT.
+    both ways before publishing. tf_trt: convert the pointwise graph by TF-TRT. cpu_kernels: add a graph of the compiled
+    kernels, unless the pointwise graph is compiled or converted.
     """
 
     xla: bool = False
@@ -40,16 +42,25 @@ class ModelOptions:
     held_out_data: Path | None = None
     parity_rows: int = 256
     tf_trt: TrtOptions | None = None
+    cpu_kernels: bool = True
+
+    @property
+    def wants_cpu_graph(self) -> bool:
+        return self.cpu_kernels and not self.xla and self.tf_trt is None
 
 
 @dataclass(frozen=True)
 class Exported:
-    """folder: of the pointwise model's version. rank_folder: of the rank model's, None without one."""
+    """folder: of the pointwise model's version. rank_folder: of the rank model's, None without one.
+
+    cpu_parity: of the graph of CPU kernels, None without one.
+    """
 
     folder: Path
     rank_folder: Path | None
     version: int
     parity: Parity
+    cpu_parity: Parity | None
     precision: PrecisionLoss | None
     manifest: dict[str, Any]
 
@@ -76,27 +87,47 @@ def export_checkpoint(
 
     def fill(folders: Folders, version: int) -> None:
         saved = {signature: folders[model_name] / SAVED_MODEL for model_name, signature in signatures.items()}
-        _save(served, saved, options.tf_trt)
         is_exact = not options.amp and not options.tf_trt  # a GPU's float32 products may be TF32
-        parity = check_parity(served, saved, options.parity_rows, is_exact)
+
+        def complete(plain: Path) -> None:
+            if options.wants_cpu_graph:
+                done["cpu_parity"] = add_cpu_graph(
+                    served, checkpoint.spec, checkpoint.settings.model, plain, options.parity_rows, is_exact
+                )
+
+        _save(served, saved, options.tf_trt, complete)
+        done["parity"] = check_parity(served, saved, options.parity_rows, is_exact)
         for model_name, folder in folders.items():
             checkpoint.spec.save(folder / "feature_spec.yaml")
-            manifest = _manifest(checkpoint, model, model_name, version, parity, options, loss)
+            manifest = _manifest(checkpoint, model, model_name, version, done, options, loss)
             manifest["signature"] = signatures[model_name]
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
             done.setdefault("manifest", manifest)
-        done["parity"] = parity
 
     published = publish(repository, configs, fill)
     folder = published[name]
-    return Exported(folder, published.get(rank_name), int(folder.name), done["parity"], loss, done["manifest"])
+    return Exported(
+        folder,
+        published.get(rank_name),
+        int(folder.name),
+        done["parity"],
+        done.get("cpu_parity"),
+        loss,
+        done["manifest"],
+    )
 
 
-def _save(served: ServedModel, saved: Mapping[str, Path], tf_trt: TrtOptions | None) -> None:
-    """Writes the SavedModel of each signature: one for all, or with TF-TRT a converted pointwise one beside it."""
+def _save(
+    served: ServedModel, saved: Mapping[str, Path], tf_trt: TrtOptions | None, complete: Callable[[Path], None]
+) -> None:
+    """Writes the SavedModel of each signature: one for all, or with TF-TRT a converted pointwise one beside it.
+
+    complete: adds to the SavedModel, which then is given to all.
+    """
     with tempfile.TemporaryDirectory(dir=saved[SIGNATURE].parent, prefix=".plain-") as folder:
         plain = Path(folder) / SAVED_MODEL
         tf.saved_model.save(served, str(plain), signatures=dict(served.traced))
+        complete(plain)
         for signature, target in saved.items():
             if signature == SIGNATURE and tf_trt:
                 convert(plain, target, tf_trt, lambda rows: parity_inputs(served.model.served, rows))
@@ -109,7 +140,7 @@ def _manifest(
     model: CtrModel,
     name: str,
     version: int,
-    parity: Parity,
+    done: Mapping[str, Any],
     options: ModelOptions,
     loss: PrecisionLoss | None,
 ) -> dict[str, Any]:
@@ -124,7 +155,8 @@ def _manifest(
         "rows": metrics.pop("rows", {}),
         "metrics": metrics,
         "data_fingerprint": checkpoint.spec.metadata.get("data_fingerprint"),
-        "parity": asdict(parity),
+        "parity": asdict(done["parity"]),
+        "cpu_graph_parity": asdict(done["cpu_parity"]) if done.get("cpu_parity") else None,
         "xla": options.xla,
         "tf_trt": asdict(options.tf_trt) if options.tf_trt else None,
         "dtype": "bfloat16" if options.amp else "float32",

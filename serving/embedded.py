@@ -22,7 +22,7 @@ from serving.errors import ServerError
 from serving.ports import port_answers
 from serving.readiness import ReadyModel, score_every_model
 from serving.tls import ServerTls
-from serving.tool_folder import ToolFolder, default_tool_folder
+from serving.tool_folder import CPU_KERNELS, ToolFolder, default_tool_folder
 
 LOOPBACK = "127.0.0.1"
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -230,6 +230,7 @@ class TritonServer:
             str(self._tools.tritonserver),
             f"--model-repository={self._model_repository}",
             f"--backend-directory={self._tools.backends}",
+            f"--backend-config=tensorflow,cpu-kernels={CPU_KERNELS}",
             f"--grpc-address={ends.host}",
             f"--grpc-port={ends.grpc_port}",
             f"--http-address={ends.http_host}",

@@ -14,6 +14,9 @@ from pathlib import Path
 
 TRITON_VERSION = "2.51.0"
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
+CPU_KERNELS = (
+    REPOSITORY_ROOT / "training" / "native"
+)  # where `make kernels` puts them; the backend looks, and needs none
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,15 @@ def test_both_backends_the_ceiling_and_ranking_are_measured_side_by_side(tmp_pat
     figures = json.loads(result.stdout.splitlines()[-1])
     assert figures["benchmark"] == "serving"
     assert [(p["backend"], p["batch"]) for p in figures["points"]] == [
-        ("native", 1), ("python", 1), ("native", 64), ("python", 64),
+        ("native", 1), ("plain", 1), ("python", 1), ("native", 64), ("plain", 64), ("python", 64),
     ]  # fmt: skip
     assert all(p["rows_per_s"] > 0 and p["p99_ms"] >= p["p50_ms"] > 0 for p in figures["points"])
-    assert figures["ceiling"].keys() == {"1", "64"}
-    assert figures["load_s"].keys() == {"native", "python"}
+    assert all(figures["ceiling"][graph].keys() == {"1", "64"} for graph in ("native", "plain"))
+    assert figures["load_s"].keys() == {"native", "plain", "python"}
     assert figures["rank"]["largest_difference"] < 1e-5
     assert figures["rank"]["largest_difference_bfloat16"] < 0.02
     alone = [(row["dtype"], row["candidates"]) for row in figures["rank"]["alone"]]
-    assert alone == [("float32", 100), ("bfloat16", 100), ("float32", 200), ("bfloat16", 200)]
+    assert alone == [(dtype, n) for n in (100, 200) for dtype in ("float32", "float32 plain", "bfloat16")]
     assert all(row["p99_ms"] >= row["p50_ms"] > 0 for row in figures["rank"]["alone"])
     assert 0 < figures["rank"]["share_of_peak"] < 1.5
     assert figures["ratios"]["rank_to_pointwise_request_bytes"] < 0.05

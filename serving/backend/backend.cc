@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "cpu_kernels.h"
 #include "model.h"
 #include "nth_element.h"
 #include "served_instance.h"
@@ -53,8 +54,8 @@ ServedInstance* StateOf(TRITONBACKEND_ModelInstance* instance) {
 
 }  // namespace
 
-EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
-  return recserve::Guard([] {
+EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend) {
+  return recserve::Guard([&] {
     uint32_t major = 0, minor = 0;
     Check(TRITONBACKEND_ApiVersion(&major, &minor));
     if (major != 1) {
@@ -66,6 +67,8 @@ EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
     SetTensorFlowEnvironment();
     recserve::RegisterNthElement();
     recserve::Log(TRITONSERVER_LOG_INFO, std::string("TensorFlow ") + TF_Version() + " backend for savedmodels");
+    const std::string folder = recserve::KernelsFolder(backend);
+    recserve::LoadCpuKernels(folder.empty() ? recserve::DefaultKernelsFolder() : folder);
   });
 }
 

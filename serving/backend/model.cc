@@ -88,7 +88,8 @@ void Model::LogLoaded(const SharedSession& shared) const {
   const Parameters& parameters = config_.parameters;
   const std::string how = shared.is_new
                               ? "loaded " + path_ + " in " +
-                                    std::to_string(static_cast<int64_t>(shared.session->load_ms())) + " ms"
+                                    std::to_string(static_cast<int64_t>(shared.session->load_ms())) + " ms" +
+                                    (shared.session->uses_cpu_kernels() ? " with CPU kernels" : "")
                               : "shares the session that has loaded " + path_;
   const std::string sharing =
       parameters.max_session_share_count == 0

@@ -73,13 +73,13 @@ std::vector<int64_t> Buckets(const std::string& name, const std::string& text) {
 
 // A misspelt name would otherwise be a setting that silently does nothing. Names of other prefixes are the user's own.
 void RejectUnknown(const std::string& name, const std::string& text) {
-  for (const char* prefix : {"TF_", "BATCH_", "WARM_", "MAX_", "QUEUE_"}) {
+  for (const char* prefix : {"TF_", "BATCH_", "WARM_", "MAX_", "QUEUE_", "CPU_"}) {
     if (name.rfind(prefix, 0) != 0) continue;
     Malformed(
         name, text,
         "no such parameter; known are TF_NUM_INTRA_THREADS, TF_NUM_INTER_THREADS, TF_USE_PER_SESSION_THREADS, "
-        "TF_SIGNATURE_DEF, TF_GRAPH_TAG, MAX_SESSION_SHARE_COUNT, BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE and "
-        "QUEUE_TIMEOUT_US");
+        "TF_SIGNATURE_DEF, TF_GRAPH_TAG, MAX_SESSION_SHARE_COUNT, BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE, "
+        "QUEUE_TIMEOUT_US and CPU_KERNELS");
   }
 }
 
@@ -105,6 +105,8 @@ void ReadParameter(const std::string& name, const std::string& text, Parameters*
     parameters->queue.max_size = Bound(name, text, "requests");
   } else if (name == "QUEUE_TIMEOUT_US") {
     parameters->queue.timeout_us = Bound(name, text, "microseconds");
+  } else if (name == "CPU_KERNELS") {
+    parameters->session.cpu_kernels = Switch(name, text);
   } else if (name == "TF_INIT_OPS_FILE") {
     Log(TRITONSERVER_LOG_WARN, "config.pbtxt: TF_INIT_OPS_FILE is ignored: a SavedModel initialises itself");
   } else {
@@ -138,7 +140,8 @@ std::string SessionOptions::Text() const {
   } else {
     text += " (pool of the process, whose size the first model loaded decides)";
   }
-  return text + ", tag '" + graph_tag + "', graph level " + std::to_string(graph_level);
+  return text + ", tag '" + graph_tag + "', graph level " + std::to_string(graph_level) +
+         (cpu_kernels ? "" : ", CPU kernels off");
 }
 
 Parameters ReadParameters(const Json& config) {

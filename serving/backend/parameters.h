@@ -1,5 +1,5 @@
 // `parameters` and `optimization` of config.pbtxt: the official TensorFlow backend's, with its names and meanings,
-// and this backend's own BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE and QUEUE_TIMEOUT_US.
+// and this backend's own BATCH_BUCKETS, WARM_BUCKETS, MAX_QUEUE_SIZE, QUEUE_TIMEOUT_US and CPU_KERNELS.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ struct SessionOptions {
   bool per_session_threads = false;   // TF_USE_PER_SESSION_THREADS
   std::string graph_tag = "serve";    // TF_GRAPH_TAG
   int64_t graph_level = 0;            // optimization.graph.level: 1 and 2 switch XLA's auto-clustering on, -1 off
+  bool cpu_kernels = true;            // CPU_KERNELS: serve the graph made of them, if the SavedModel has one
 
   // With one inter-op thread every instance runs its graph in its own thread.
   bool RunsInCaller() const { return inter_op_threads == 1; }

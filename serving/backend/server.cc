@@ -21,10 +21,8 @@ Json ParseAndDelete(TRITONSERVER_Message* message) {
 }
 
 // "" if the command line has no such option.
-std::string Option(TRITONBACKEND_Model* model, const char* key) {
-  TRITONBACKEND_Backend* backend = nullptr;
+std::string Option(TRITONBACKEND_Backend* backend, const char* key) {
   TRITONSERVER_Message* message = nullptr;
-  Check(TRITONBACKEND_ModelBackend(model, &backend));
   Check(TRITONBACKEND_BackendConfig(backend, &message));  // the server's own: not ours to free
   const char* text = nullptr;
   size_t size = 0;
@@ -93,16 +91,20 @@ std::string Label(TRITONBACKEND_Model* model) {
 
 BackendSettings ReadSettings(TRITONBACKEND_Model* model) {
   BackendSettings settings;
+  TRITONBACKEND_Backend* backend = nullptr;
+  Check(TRITONBACKEND_ModelBackend(model, &backend));
   Check(TRITONBACKEND_ModelAutoCompleteConfig(model, &settings.auto_complete));
-  const std::string size = Option(model, "default-max-batch-size");
+  const std::string size = Option(backend, "default-max-batch-size");
   if (!size.empty()) {
     settings.default_max_batch_size = Json::String(size).AsInt(-1);
     if (settings.default_max_batch_size < 0) Malformed("default-max-batch-size", size, "a number from 0 on");
   }
-  const std::string drop = Option(model, "drop-cancelled");
+  const std::string drop = Option(backend, "drop-cancelled");
   if (!drop.empty() && drop != "true" && drop != "false") Malformed("drop-cancelled", drop, "true or false");
   settings.drop_cancelled = drop.empty() ? ServerCancelsSafely(model) : drop == "true";
   return settings;
 }
+
+std::string KernelsFolder(TRITONBACKEND_Backend* backend) { return Option(backend, "cpu-kernels"); }
 
 }  // namespace recserve

@@ -24,4 +24,7 @@ std::string Label(TRITONBACKEND_Model* model);  // "model 'sim' version 3"
 // Other keys are the server's own. Throws BackendError(INVALID_ARG) for a malformed value.
 BackendSettings ReadSettings(TRITONBACKEND_Model* model);
 
+//   cpu-kernels             a folder, see LoadCpuKernels; "" if it is not given
+std::string KernelsFolder(TRITONBACKEND_Backend* backend);
+
 }  // namespace recserve

@@ -52,7 +52,8 @@ void TensorFlowDeleter::operator()(TF_Session* session) const {
   TF_DeleteSession(session, status.get());
 }
 
-Session::Session(const std::string& path, const SessionOptions& options) : graph_(TF_NewGraph()) {
+Session::Session(const std::string& path, const SessionOptions& options, bool uses_cpu_kernels)
+    : graph_(TF_NewGraph()), uses_cpu_kernels_(uses_cpu_kernels) {
   const auto start = std::chrono::steady_clock::now();
   Owned<TF_Status> status(TF_NewStatus());
   Owned<TF_SessionOptions> session_options(TF_NewSessionOptions());

@@ -17,11 +17,12 @@ namespace recserve {
 
 class Session {
  public:
-  // Throws BackendError with TensorFlow's message if the SavedModel cannot be loaded.
-  Session(const std::string& path, const SessionOptions& options);
+  // Throws BackendError with TensorFlow's message if the SavedModel cannot be loaded. uses_cpu_kernels: see cpu_graph.h.
+  Session(const std::string& path, const SessionOptions& options, bool uses_cpu_kernels);
 
   const Signatures& signatures() const { return signatures_; }
   double load_ms() const { return load_ms_; }
+  bool uses_cpu_kernels() const { return uses_cpu_kernels_; }
 
   // "serving_default_user_id:0" -> operation and output number; {null, 0} if the graph has no such tensor.
   TF_Output Find(const std::string& tensor_name) const;
@@ -50,6 +51,7 @@ class Session {
   Signatures signatures_;
   std::map<std::string, bool> may_borrow_;
   double load_ms_ = 0;
+  const bool uses_cpu_kernels_;
   std::mutex mutex_;  // guards the next two, and may_borrow_ once loaded
   std::map<std::string, std::set<std::vector<bool>>> fetched_;
   std::mutex once_mutex_;

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cpu_graph.h"
 #include "low_priority.h"
 #include "status.h"
 
@@ -44,8 +45,8 @@ std::string FileIdentity(const fs::path& path) {
 
 std::string SavedModelIdentity(const fs::path& folder) {
   std::vector<std::string> files;
-  for (const char* part : {"variables", "assets"}) {
-    std::error_code error;  // a SavedModel need not have either
+  for (const char* part : {"variables", "assets", "assets.extra"}) {
+    std::error_code error;  // a SavedModel need not have them
     for (fs::recursive_directory_iterator item(folder / part, error), end; !error && item != end;
          item.increment(error)) {
       if (item->is_directory(error)) continue;
@@ -67,6 +68,17 @@ std::shared_ptr<Shelf> ShelfOf(const std::string& key) {
   auto& shelf = shelves[key];
   if (shelf == nullptr) shelf = std::make_shared<Shelf>();
   return shelf;
+}
+
+std::shared_ptr<Session> Load(const std::string& path, const SessionOptions& options) {
+  if (const auto staged = StageCpuGraph(path, options)) {
+    try {
+      return std::make_shared<Session>(staged->path(), options, true);
+    } catch (const BackendError& error) {
+      Log(TRITONSERVER_LOG_WARN, path + ": its graph of CPU kernels does not load: " + error.what());
+    }
+  }
+  return std::make_shared<Session>(path, options, false);
 }
 
 // A holder's own pointer: when it goes, the entry has a place again, and the session goes with its last holder.
@@ -98,7 +110,7 @@ SharedSession AcquireSession(const std::string& path, const SessionOptions& opti
     if (std::shared_ptr<Session> session = entry->session.lock()) return {Lend(shelf, entry, std::move(session)), false};
   }
   std::shared_ptr<Session> session;
-  const auto load = [&] { session = std::make_shared<Session>(path, options); };
+  const auto load = [&] { session = Load(path, options); };
   // Not where it might start the threads of the whole process.
   options.ComputesInCaller() && options.per_session_threads ? RunAtLowPriority(load) : load();
   const auto entry = std::make_shared<Shelf::Entry>();

@@ -39,7 +39,8 @@ from training.feature_spec import FeatureSpec
 def main(
     batches: str, concurrency: str, requests: int, rounds: int, candidates: int, memory: bool, onnx: bool, work: Path
 ) -> None:  # fmt: skip
-    """Measure serving side by side: our backend, the Python backend, and a bare TF_SessionRun loop."""
+    """Measure serving side by side: our backend, with its CPU kernels and without ("plain"), the Python backend, and
+    bare TF_SessionRun loops."""
     stop_on_sigterm()
     if len(os.sched_getaffinity(0)) < 2:
         raise BenchmarkError("expected two CPUs: one for the server, one for its clients")
@@ -50,8 +51,9 @@ def main(
     checkpoint = repo.trained_checkpoint(work, "sim")
     version = repo.exported(checkpoint, repository, "--instances", 1)
     repo.add_exported(checkpoint, repository, repo.BFLOAT16, "--instances", 1, "--amp")
+    repo.add_plain_twins(repository)
     repo.add_python_twin(repository)
-    models = dict(BACKENDS)
+    models = {**BACKENDS, "plain": repo.PLAIN}
     if onnx:
         add_onnx_twin(repository, onnx_packages(work / "onnx"))
         models["onnx"] = ONNX

@@ -15,18 +15,20 @@ def ratios_of(figures: Figures) -> dict[str, float]:
     """What the tables come down to. More than 1: the first is larger."""
     at = {(r["backend"], r["batch"], r["concurrency"]): r for r in figures["points"]}
     ratios = {"load_native_to_python": figures["load_s"]["native"] / figures["load_s"]["python"]}
-    saturated = [r["rows_per_s"] for (kind, batch, _), r in at.items() if (kind, batch) == ("native", CEILING_BATCH)]
-    if saturated:
-        ratios["saturated_to_ceiling_batch_64"] = max(saturated) / figures["ceiling"][str(CEILING_BATCH)]
+    for graph, name in (("native", "saturated_to_ceiling_batch_64"), ("plain", "plain_saturated_to_ceiling_batch_64")):
+        saturated = [r["rows_per_s"] for (kind, batch, _), r in at.items() if (kind, batch) == (graph, CEILING_BATCH)]
+        if saturated:
+            ratios[name] = max(saturated) / figures["ceiling"][graph][str(CEILING_BATCH)]
     for name, figure in (("throughput", "rows_per_s"), ("p99", "p99_ms")):
         pair = [at.get((kind, 1, CEILING_CONCURRENCY)) for kind in ("native", "python")]
         if all(pair):
             ratios[f"{name}_native_to_python_batch_1_concurrency_4"] = pair[0][figure] / pair[1][figure]  # type: ignore[index]
-        onnx = at.get(("onnx", 1, CEILING_CONCURRENCY))
-        if pair[0] and onnx:
-            ratios[f"{name}_native_to_onnx_batch_1_concurrency_4"] = pair[0][figure] / onnx[figure]
+        for other in ("plain", "onnx"):
+            row = at.get((other, 1, CEILING_CONCURRENCY))
+            if pair[0] and row:
+                ratios[f"{name}_native_to_{other}_batch_1_concurrency_4"] = pair[0][figure] / row[figure]
     rank = figures["rank"]
-    for kind in ("rank", "rank_bfloat16"):
+    for kind in ("rank", "rank_plain", "rank_bfloat16"):
         ratios[f"{kind}_to_pointwise_candidates_per_s"] = rank["pointwise"]["p50_ms"] / rank[kind]["p50_ms"]
     ratios["rank_share_of_product_peak"] = rank["share_of_peak"]
     ratios["rank_to_pointwise_request_bytes"] = rank["request_bytes"]["rank"] / rank["request_bytes"]["pointwise"]
@@ -53,7 +55,7 @@ def tables_of(figures: Figures) -> list[Table]:
 
 def ranking_table(rank: Figures) -> Table:
     """Ranking beside pointwise rows, in turn, and by itself."""
-    kinds = ("pointwise", "rank", "rank_bfloat16")
+    kinds = ("pointwise", "rank", "rank_plain", "rank_bfloat16")
     rows = [[f"{kind.replace('_', ', ')}, in turn", rank["candidates"], rank[kind]] for kind in kinds]
     rows += [[f"rank, {row['dtype']}, alone", row["candidates"], row] for row in rank["alone"]]
     return Table(

@@ -28,6 +28,6 @@ def load_seconds(server: TritonServer, models: Mapping[str, str], rounds: int) -
                 start = time.perf_counter()
                 client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
                 seconds[kind].append(time.perf_counter() - start)
-        for model in (repo.RANK, repo.RANK_BFLOAT16):
+        for model in (repo.RANK, repo.RANK_PLAIN, repo.RANK_BFLOAT16):
             client.load_model(model)
     return {kind: statistics.median(values) for kind, values in seconds.items()}

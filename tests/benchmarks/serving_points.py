@@ -19,7 +19,7 @@ from tests.benchmarks import serving_repository as repo
 from tests.benchmarks.output import say
 from tests.benchmarks.serving_figures import Figures
 from tests.benchmarks.serving_server import SERVER_CPU
-from tests.benchmarks.session_loop import SessionLoop, compile_session_loop
+from tests.benchmarks.session_loop import SessionLoop, compile_session_loop, with_cpu_graph
 from training.feature_spec import FeatureSpec
 
 PAYLOAD_ROWS = 2048
@@ -62,15 +62,17 @@ def measure_points(
 
 def ceiling(
     server: TritonServer, spec: FeatureSpec, version: Path, measured: Sequence[Figures], work: Path
-) -> dict[str, float]:
-    """Rows a second of one thread on the server's CPU with no server: for each batch size, the server idle."""
-    inputs = _served_inputs(server)
-    loop = SessionLoop(compile_session_loop(work), version / "model.savedmodel", "serving_default", "probability")
-    figures = {}
+) -> dict[str, dict[str, float]]:
+    """Rows a second of one thread on the server's CPU with no server: of each graph, for each batch size."""
+    inputs, program, saved_model = _served_inputs(server), compile_session_loop(work), version / "model.savedmodel"
+    graphs = {"native": with_cpu_graph(saved_model, work / "cpu_graph"), "plain": (saved_model, None)}
+    figures: dict[str, dict[str, float]] = {kind: {} for kind in graphs}
     for batch in sorted({row["batch"] for row in measured}):
         columns = {name: _with_last_axis(a) for name, a in random_rows(spec, inputs, batch).items()}
-        figures[str(batch)] = loop.rows_per_s(columns, 2.0, SERVER_CPU, work)
-        say(f"batch {batch}, no server: {figures[str(batch)]:,.0f} rows/s")
+        for kind, (folder, kernels) in graphs.items():
+            loop = SessionLoop(program, folder, "serving_default", "probability", kernels)
+            figures[kind][str(batch)] = loop.rows_per_s(columns, 2.0, SERVER_CPU, work)
+            say(f"batch {batch}, no server, {kind}: {figures[kind][str(batch)]:,.0f} rows/s")
     return figures
 
 

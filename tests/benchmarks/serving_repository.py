@@ -14,8 +14,8 @@ import yaml
 from serving.tool_folder import ToolFolder, default_tool_folder
 from tests.benchmarks.child import RECSERVE, BenchmarkError, run_child
 
-NATIVE, PYTHON, BFLOAT16 = "sim", "sim_python", "sim_bfloat16"
-RANK, RANK_BFLOAT16 = f"{NATIVE}_rank", f"{BFLOAT16}_rank"
+NATIVE, PLAIN, PYTHON, BFLOAT16 = "sim", "sim_plain", "sim_python", "sim_bfloat16"
+RANK, RANK_PLAIN, RANK_BFLOAT16 = f"{NATIVE}_rank", f"{PLAIN}_rank", f"{BFLOAT16}_rank"
 GENERATED = ("--users", "600", "--items", "4000", "--categories", "300", "--mean_interactions", "60", "--seed", "1")
 LARGE_TABLE = 1_200_000  # items of Amazon Books, about
 TWIN = Path(__file__).with_name("python_backend_model.py")
@@ -50,6 +50,19 @@ def add_exported(checkpoint: Path, repository: Path, name: str, *options: object
     paths = ("--checkpoint", checkpoint, "--model_repository", repository, "--model_name", name)
     _run(repository.parent, "export", *paths, "--parity_rows", 16, *options)
     return repository / name / "1"
+
+
+def add_plain_twins(repository: Path) -> None:
+    """PLAIN and RANK_PLAIN: the same SavedModels behind our backend, without its CPU kernels."""
+    for source, name in ((NATIVE, PLAIN), (RANK, RANK_PLAIN)):
+        twin = repository / name
+        shutil.rmtree(twin, ignore_errors=True)
+        (twin / "1").mkdir(parents=True)
+        (twin / "1" / "model.savedmodel").symlink_to(repository / source / "1" / "model.savedmodel")
+        config = (repository / source / "config.pbtxt").read_text(encoding="utf-8")
+        config = re.sub(r"^name:.*$", f'name: "{name}"', config, flags=re.MULTILINE)
+        config += 'parameters { key: "CPU_KERNELS" value { string_value: "false" } }\n'
+        (twin / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
 def add_python_twin(repository: Path) -> None:

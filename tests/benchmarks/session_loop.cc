@@ -1,7 +1,7 @@
 // The ceiling of any server: one thread that calls TF_SessionRun on a SavedModel with the same inputs again and again.
 //
-// session_loop SAVEDMODEL SECONDS OUTPUT_OPERATION:INDEX {OPERATION:INDEX:TYPE:DIM,DIM,…:FILE}…
-// TYPE is TensorFlow's number of the dtype; FILE holds the tensor's bytes. Prints runs and seconds.
+// session_loop KERNELS SAVEDMODEL SECONDS OUTPUT_OPERATION:INDEX {OPERATION:INDEX:TYPE:DIM,DIM,…:FILE}…
+// KERNELS is a library of operations, or "none". TYPE is TensorFlow's number of the dtype; FILE holds the tensor's bytes. Prints runs and seconds.
 
 #include <chrono>
 #include <cstdio>
@@ -61,23 +61,25 @@ double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count < 5) {
-    std::fprintf(stderr, "usage: session_loop SAVEDMODEL SECONDS OUTPUT:INDEX INPUT:INDEX:TYPE:DIMS:FILE…\n");
+  if (count < 6) {
+    std::fprintf(stderr, "usage: session_loop KERNELS SAVEDMODEL SECONDS OUTPUT:INDEX INPUT:INDEX:TYPE:DIMS:FILE…\n");
     return 2;
   }
   TF_Status* status = TF_NewStatus();
+  if (std::strcmp(arguments[1], "none") != 0) TF_LoadLibrary(arguments[1], status);
+  Require(status, arguments[1]);
   TF_SessionOptions* options = TF_NewSessionOptions();
   TF_SetConfig(options, kOneThread, sizeof(kOneThread), status);
   Require(status, "session options");
   TF_Graph* graph = TF_NewGraph();
   const char* tag = "serve";
-  TF_Session* session = TF_LoadSessionFromSavedModel(options, nullptr, arguments[1], &tag, 1, graph, nullptr, status);
-  Require(status, arguments[1]);
-  const std::vector<std::string> out = Split(arguments[3], ':');
+  TF_Session* session = TF_LoadSessionFromSavedModel(options, nullptr, arguments[2], &tag, 1, graph, nullptr, status);
+  Require(status, arguments[2]);
+  const std::vector<std::string> out = Split(arguments[4], ':');
   const TF_Output output = Find(graph, out.at(0), out.at(1));
   std::vector<TF_Output> inputs;
   std::vector<TF_Tensor*> tensors;
-  for (int i = 4; i < count; ++i) {
+  for (int i = 5; i < count; ++i) {
     const std::vector<std::string> parts = Split(arguments[i], ':');
     inputs.push_back(Find(graph, parts.at(0), parts.at(1)));
     tensors.push_back(Read(parts));
@@ -90,7 +92,7 @@ int main(int count, char** arguments) {
     Require(status, "run");
     TF_DeleteTensor(result);
   };
-  const double seconds = std::atof(arguments[2]);
+  const double seconds = std::atof(arguments[3]);
   for (const double end = Now() + kWarmupSeconds; Now() < end;) run();
   long runs = 0;
   const double start = Now();

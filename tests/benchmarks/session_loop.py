@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from export.cpu_graph import FOLDER as CPU_GRAPH
 from tests.benchmarks.child import BenchmarkError
+from training.native.build import LIBRARY
 
 SOURCE = Path(__file__).with_name("session_loop.cc")
 
@@ -33,17 +35,30 @@ def compile_session_loop(folder: Path) -> Path:
     return program
 
 
-class SessionLoop:
-    """A SavedModel's signature run in a loop by one thread on one CPU."""
+def with_cpu_graph(saved_model: Path, folder: Path) -> tuple[Path, Path | None]:
+    """The SavedModel as our backend serves it, and the library it needs: itself and None without a graph of kernels."""
+    if not (saved_model / CPU_GRAPH).is_dir():
+        return saved_model, None
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in (saved_model / "variables", saved_model / CPU_GRAPH / "saved_model.pb"):
+        (folder / path.name).symlink_to(path)
+    return folder, LIBRARY
 
-    def __init__(self, program: Path, saved_model: Path, signature: str, output: str) -> None:
+
+class SessionLoop:
+    """A SavedModel's signature run in a loop by one thread on one CPU. kernels: the library of its operations."""
+
+    def __init__(
+        self, program: Path, saved_model: Path, signature: str, output: str, kernels: Path | None = None
+    ) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from tensorflow.core.protobuf import saved_model_pb2
 
         model = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
         meta = next(graph for graph in model.meta_graphs if "serve" in graph.meta_info_def.tags)
         definition = meta.signature_def[signature]
-        self._program, self._saved_model = program, saved_model
+        self._command = [str(program), str(kernels or "none"), str(saved_model)]
         self._inputs = {name: (tensor.name, tensor.dtype) for name, tensor in definition.inputs.items()}
         self._output = definition.outputs[output].name
 
@@ -54,7 +69,7 @@ class SessionLoop:
             file = folder / f"{name}.bin"
             file.write_bytes(np.ascontiguousarray(columns[name]).tobytes())
             arguments.append(f"{tensor}:{dtype}:{','.join(map(str, columns[name].shape))}:{file}")
-        command = [str(self._program), str(self._saved_model), str(seconds), self._output, *arguments]
+        command = [*self._command, str(seconds), self._output, *arguments]
         result = subprocess.run(
             command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
             preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),

@@ -55,10 +55,13 @@ def test_the_triton_image_is_the_server_and_one_backend(engine: Engine) -> None:
         ! python3 -c 'import tensorflow' 2>/dev/null
         test $(id -u) -eq 10001
         cd /opt/tritonserver/backends; ls
+        ls tensorflow/kernels/*/libkernels.so
         ldd tensorflow/libtriton_tensorflow.so"""
     printed = engine.shell(IMAGES["triton"], script)
     assert printed.split()[:2] == ["nvidia", "tensorflow"]
     assert "not found" not in printed
+    for target in ("cooperlake", "x86-64-v3", "x86-64-v4"):
+        assert f"tensorflow/kernels/{target}/libkernels.so" in printed
     assert "=> /opt/tritonserver/backends/tensorflow/libtensorflow_cc.so.2" in printed
 
 
@@ -121,6 +124,8 @@ def test_up_from_nothing_serves_a_trained_model(stack: Engine, figures: dict[str
     assert scores.shape == (64,)
     assert np.all((scores > 0) & (scores < 1))
     assert scores.std() > 1e-3, "a trained model tells rows apart"
+    log = stack.podman("logs", stack.container("triton"))
+    assert "with CPU kernels" in log, log
     figures["score_ok"] = True
 
 

@@ -11,7 +11,7 @@ from training.native import load_kernels
 
 def prelu(x: tf.Tensor, alpha: tf.Variable) -> tf.Tensor:
     """max(x, 0) + α·min(x, 0). x [..., units], float32 or bfloat16; alpha [units] float32."""
-    return load_kernels().recserve_prelu(x=x, alpha=alpha.read_value())
+    return load_kernels().recserve_prelu(x=x, alpha=tf.convert_to_tensor(alpha))
 
 
 @tf.RegisterGradient("RecservePrelu")  # type: ignore[misc]
