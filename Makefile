@@ -44,7 +44,7 @@ $(VENV)/.horovod: $(VENV)/.installed
 		|| { echo "Horovod did not build. It needs the Python headers ($$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')) and g++; all but multi-process training works without it." >&2; exit 1; }
 	@touch $@
 
-kernels: env ## the CPU kernels of training; it works without them, slower
+kernels: env ## the CPU kernels of training and serving; all works without them, slower
 	@$(BIN)/python -m training.native.build || echo "== going on without the kernels"
 
 tools: env ## tritonserver and perf_analyzer, from the package index

@@ -126,8 +126,8 @@ class Engine:
         subprocess.run(command, env=self._environment(), capture_output=True, check=False, timeout=120)
         return str(self.inspect(service)["State"]["Health"]["Status"])
 
-    def logs(self, service: str) -> str:
-        command = ["podman", "logs", "--tail", "40", self.container(service)]
+    def logs(self, service: str, lines: int = 40) -> str:
+        command = ["podman", "logs", "--tail", str(lines), self.container(service)]
         result = subprocess.run(
             command, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )

@@ -124,8 +124,7 @@ def test_up_from_nothing_serves_a_trained_model(stack: Engine, figures: dict[str
     assert scores.shape == (64,)
     assert np.all((scores > 0) & (scores < 1))
     assert scores.std() > 1e-3, "a trained model tells rows apart"
-    log = stack.podman("logs", stack.container("triton"))
-    assert "with CPU kernels" in log, log
+    assert "with CPU kernels" in stack.logs("triton", 1000)
     figures["score_ok"] = True
 
 

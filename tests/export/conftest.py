@@ -30,12 +30,12 @@ def sim_spec(item_dtype: str = "int64") -> FeatureSpec:
     return FeatureSpec.from_dict({**layout, "source_spec": {"test": [chunk]}, "metadata": {}})
 
 
-def make_checkpoint(folder: Path, spec: FeatureSpec, poison: bool = False) -> Path:
+def make_checkpoint(folder: Path, spec: FeatureSpec, poison: bool = False, settings: Settings = SETTINGS) -> Path:
     tf.random.set_seed(7)
-    step = TrainStep(build_model(spec, SETTINGS.model), Workers(0, 1), SETTINGS.training)
+    step = TrainStep(build_model(spec, settings.model), Workers(0, 1), settings.training)
     if poison:
         step.model.stage_two.head.bias.assign([float("nan")])
-    save_checkpoint(folder, step, spec, SETTINGS, 1, {"epoch": 1, "test_auc": 0.75, "rows": {"train": 10, "test": 4}})
+    save_checkpoint(folder, step, spec, settings, 1, {"epoch": 1, "test_auc": 0.75, "rows": {"train": 10, "test": 4}})
     return folder
 
 

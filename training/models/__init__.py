@@ -22,7 +22,8 @@ def build_model(
     """The model named by settings.model_type, with fresh weights. compute_dtype: float32 unless given.
 
     native: compute what rows with the same history share once, and use the compiled CPU kernels where there are any.
-    For training and evaluation; a model that is exported or compiled by XLA is built without.
+    For training, evaluation and the graph that only our serving backend runs; a model that XLA compiles, or that
+    others are to serve, is built without.
     """
     import tensorflow as tf
 

@@ -1,7 +1,7 @@
 """Compiled CPU kernels for what TensorFlow's own operations are slow at. Optional: every one has a plain twin.
 
-`make kernels` compiles them into this folder. Without them, on a GPU, under XLA and in what is exported, the layers
-use plain TensorFlow operations that give the same numbers (tests/training/native compares them).
+`make kernels` compiles them into this folder. Without them, on a GPU, under XLA and in the graph that is exported for
+everyone, the layers use plain TensorFlow operations that give the same numbers (tests/training/native compares them).
 """
 
 from __future__ import annotations
