@@ -100,6 +100,39 @@ def test_the_same_input_gives_the_same_bits(dtype: tf.DType) -> None:
     assert_same_bits(both(300, 32, dtype=dtype)[0], both(300, 32, dtype=dtype)[0])
 
 
+def scored(lengths: list[int], last_only: bool, attended: bool, dtype: tf.DType) -> tuple[Arrays, Arrays]:
+    """Kernel and plain layer (always float32) in graphs that ask for no gradient, so for one output of the kernel's.
+
+    Some rows have padding of their own, scales of 0 in places or everywhere, and the first step that counts elsewhere.
+    """
+    rng, rows, steps, units = np.random.default_rng(sum(lengths)), sum(lengths), 5, 32
+    runs = runs_of([tf.constant(np.repeat(np.arange(len(lengths)), lengths).reshape(-1, 1), tf.int32)])
+    mask = tf.constant(np.arange(steps) >= rng.integers(0, 3, (len(lengths), 1))[runs.run_of_row])
+    mask &= tf.constant(rng.random((rows, 1)) < 0.9)
+    attention = rng.random((rows, steps)) * (rng.random((rows, steps)) < 0.8) if attended else None
+    projected = rng.standard_normal((len(lengths), steps, 3 * units))
+    arrays = []
+    for native, kind in ((True, dtype), (False, tf.float32)):
+        tf.random.set_seed(1)
+        gru = Gru(5, units, "gru", native=native)
+        weights = None if attention is None else tf.cast(tf.cast(attention, dtype), kind)
+
+        @tf.function
+        def run(gru: Gru = gru, kind: tf.DType = kind, weights: tf.Tensor | None = weights) -> tf.Tensor:
+            return gru(tf.cast(tf.cast(projected, dtype), kind), runs, mask, weights, last_only)
+
+        arrays.append({"output": tf.cast(run(), tf.float32).numpy()})
+    return arrays[0], arrays[1]
+
+
+@pytest.mark.parametrize("attended", [True, False])
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("lengths", [[1000], [64, 64], [8], [9], [1] * 70, [70, 3, 200, 1, 1], [2, 130, 9]])
+def test_scoring_asks_for_no_gates(lengths: list[int], last_only: bool, attended: bool) -> None:
+    assert_near(*scored(lengths, last_only, attended, tf.float32), relative=1e-5)
+    assert_near(*scored(lengths, last_only, attended, tf.bfloat16), relative=0.04)
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     rows=st.integers(0, 140), units=st.sampled_from([16, 32, 48]), steps=st.integers(1, 5), longest=st.integers(1, 80),

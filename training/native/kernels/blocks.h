@@ -13,6 +13,9 @@ namespace recserve {
 
 constexpr int64_t kBlockRows = 64;
 
+// A row's steps are far apart in memory, so a processor does not foresee which of them a block's next row reads.
+constexpr int64_t kRowsAhead = 2;
+
 template <typename T>
 struct ElementOf;
 template <>

@@ -13,8 +13,124 @@
 namespace recserve {
 namespace {
 
-// A row's steps are far apart in memory, so a processor does not foresee which of them a block's next row reads.
-constexpr int64_t kRowsAhead = 2;
+// Where the inputs and outputs are, see the operation below; outputs that nobody asked for are null.
+template <typename T>
+struct GruArrays {
+  const T *x, *scale;
+  const int32_t* run_of_row;
+  T *states, *gates, *last;
+  int64_t units, steps;
+};
+
+// One thread's buffers, and a block of rows taken through all steps.
+template <typename T>
+class GruBlock {
+ public:
+  using E = typename ElementOf<T>::type;
+
+  GruBlock(const GruArrays<T>& arrays, const std::vector<E>& recurrent)
+      : a_(arrays),
+        recurrent_(recurrent),
+        width_(PaddedColumns(3 * a_.units)),
+        elements_(ElementsOf<E>(a_.units)),
+        h_(kBlockRows * a_.units),
+        product_(kBlockRows * width_),
+        left_(kBlockRows * elements_) {}
+
+  void Run(int64_t first, int64_t count) {
+    std::fill(h_.begin(), h_.end(), 0.0f);
+    std::fill(product_.begin(), product_.end(), 0.0f);
+    bool started = false, has_product = true;  // of h, which is zero at first
+    // candidates to be scored; a gradient would need every row's gates
+    const bool are_of_one_run =
+        a_.gates == nullptr && count > kTileRows && a_.run_of_row[first] == a_.run_of_row[first + count - 1];
+    for (int64_t step = 0; step < a_.steps; ++step) {
+      bool real = false;
+      for (int64_t row = 0; row < count; ++row) real |= Scale(first + row, step) != 0.0f;
+      if (real && !started && are_of_one_run) {
+        StartTogether(first, count, step);
+      } else {
+        if (real && !has_product) Multiply(h_.data(), count, product_.data());
+        for (int64_t row = 0; row < count; ++row) StepOfRow(first, count, row, step);
+        has_product &= !real;
+      }
+      started |= real;
+    }
+    for (int64_t i = 0; a_.last != nullptr && i < count * a_.units; i += kLanes) {
+      Store(Load(h_.data() + i), a_.last + first * a_.units + i);
+    }
+  }
+
+ private:
+  float Scale(int64_t row, int64_t step) const { return static_cast<float>(a_.scale[row * a_.steps + step]); }
+
+  const T* Input(int64_t row, int64_t step) const { return a_.x + (a_.run_of_row[row] * a_.steps + step) * 3 * a_.units; }
+
+  // to [count, width_] = h [count, H] · U
+  void Multiply(const float* h, int64_t count, float* to) {
+    PackLeft(h, count, a_.units, a_.units, left_.data());
+    recserve::Multiply<E>(count, width_, elements_, {left_.data(), elements_, 1}, recurrent_.data(), width_, to, width_, false);
+  }
+
+  // The first step of rows of one run: from zeros each row's state becomes a·v with v = u∘c of the run, and the product of
+  // the next step a·(v·U).
+  void StartTogether(int64_t first, int64_t count, int64_t step) {
+    std::vector<float> v(a_.units), product(width_);
+    Step(1.0f, Input(first, step), product.data(), v.data(), nullptr, nullptr);
+    Multiply(v.data(), 1, product.data());
+    for (int64_t row = 0; row < count; ++row) {
+      const float scale = Scale(first + row, step);
+      for (int64_t i = 0; i < width_; i += kLanes) Store(scale * Load(product.data() + i), product_.data() + row * width_ + i);
+      for (int64_t i = 0; i < a_.units; i += kLanes) {
+        const Floats state = scale * Load(v.data() + i);
+        Store(state, h_.data() + row * a_.units + i);
+        if (a_.states != nullptr) Store(state, a_.states + ((first + row) * a_.steps + step) * a_.units + i);
+      }
+    }
+  }
+
+  void StepOfRow(int64_t first, int64_t count, int64_t row, int64_t step) {
+    const int64_t at = (first + row) * a_.steps + step, ahead = at + kRowsAhead * a_.steps;
+    if (row + kRowsAhead < count) {
+      Prefetch(Input(first + row + kRowsAhead, step), 3 * a_.units);
+      if (a_.gates != nullptr) PrefetchToWrite(a_.gates + ahead * 4 * a_.units, 4 * a_.units);
+      if (a_.states != nullptr) PrefetchToWrite(a_.states + ahead * a_.units, a_.units);
+    }
+    Step(Scale(first + row, step), Input(first + row, step), product_.data() + row * width_, h_.data() + row * a_.units,
+         a_.states == nullptr ? nullptr : a_.states + at * a_.units, a_.gates == nullptr ? nullptr : a_.gates + at * 4 * a_.units);
+  }
+
+  // h [H]: in and out. input [3H]: x. product [3H]: h·U. out [H], the state, and kept [4H], of the gates, may be null.
+  void Step(float scale, const T* input, const float* product, float* h, T* out, T* kept) const {
+    const int64_t units = a_.units;
+    if (scale == 0.0f) {  // the state stays, and no gradient goes to the gates
+      for (int64_t i = 0; out != nullptr && i < units; i += kLanes) Store(Load(h + i), out + i);
+      if (kept != nullptr) std::fill(kept, kept + 4 * units, T(0));
+      return;
+    }
+    for (int64_t i = 0; i < units; i += kLanes) {
+      const Floats update = Sigmoid<T>(Load(input + i) + Load(product + i));
+      const Floats reset = Sigmoid<T>(Load(input + units + i) + Load(product + units + i));
+      const Floats from_state = Load(product + 2 * units + i);
+      const Floats candidate = Tanh<T>(Load(input + 2 * units + i) + reset * from_state);
+      const Floats before = Load(h + i);
+      const Floats after = before + scale * update * (candidate - before);
+      Store(after, h + i);
+      if (out != nullptr) Store(after, out + i);
+      if (kept == nullptr) continue;
+      Store(update, kept + i);
+      Store(reset, kept + units + i);
+      Store(candidate, kept + 2 * units + i);
+      Store(from_state, kept + 3 * units + i);
+    }
+  }
+
+  const GruArrays<T> a_;
+  const std::vector<E>& recurrent_;
+  const int64_t width_, elements_;
+  std::vector<float> h_, product_;
+  std::vector<E> left_;
+};
 
 template <typename T>
 class GruOp : public OpKernel {
@@ -41,193 +157,29 @@ class GruOp : public OpKernel {
                                                     scale.shape().DebugString(), "; units must be a multiple of 16"));
     OP_REQUIRES(context, AreRuns(run_of_row.flat<int32_t>().data(), rows, projected.dim_size(0)),
                 tensorflow::errors::InvalidArgument("gru: run_of_row must ascend within the runs of projected"));
-    Tensor *states, *gates, *last_states;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, steps, units}), &states));
-    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, steps, 4 * units}), &gates));
-    OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({last_only_ ? rows : 0, units}), &last_states));
+    GruArrays<T> arrays{projected.flat<T>().data(), scale.flat<T>().data(), run_of_row.flat<int32_t>().data(),
+                        nullptr, nullptr, nullptr, units, steps};
+    const auto allocate = [&](int output, const TensorShape& shape, T** to) {
+      Tensor* tensor = nullptr;
+      if (!context->output_required(output)) return tensorflow::OkStatus();  // scoring uses few of them
+      TF_RETURN_IF_ERROR(context->allocate_output(output, shape, &tensor));
+      *to = tensor->flat<T>().data();
+      return tensorflow::OkStatus();
+    };
+    OP_REQUIRES_OK(context, allocate(0, {rows, steps, units}, &arrays.states));
+    OP_REQUIRES_OK(context, allocate(1, {rows, steps, 4 * units}, &arrays.gates));
+    OP_REQUIRES_OK(context, allocate(2, {last_only_ ? rows : 0, units}, &arrays.last));
+    if (!last_only_) arrays.last = nullptr;
     if (rows == 0) return;
-    T* last_out = last_only_ ? last_states->flat<T>().data() : nullptr;
-    const T* x = projected.flat<T>().data();
-    const T* weight = scale.flat<T>().data();
-    const int32_t* runs = run_of_row.flat<int32_t>().data();
-    T* out = states->flat<T>().data();
-    T* saved = gates->flat<T>().data();
-    const std::vector<E> u = PackedRight<E>(recurrent.flat<float>().data(), units, 3 * units, 3 * units, 1);
-    const int64_t width = PaddedColumns(3 * units), elements = ElementsOf<E>(units);
-
-    ForEachShard(context, runs, rows, ShardsOf(context, rows), [&](int64_t first, int64_t last, int64_t) {
-      std::vector<float> h(kBlockRows * units), product(kBlockRows * width);
-      std::vector<E> left(kBlockRows * elements);
-      for (int64_t block = first; block < last; block += kBlockRows) {
-        const int64_t count = std::min(kBlockRows, last - block);
-        std::fill(h.begin(), h.end(), 0.0f);
-        bool started = false;  // while the state is zero, so is its product
-        for (int64_t step = 0; step < steps; ++step) {
-          bool real = false;
-          for (int64_t row = 0; row < count; ++row) real |= static_cast<float>(weight[(block + row) * steps + step]) != 0.0f;
-          if (real && started) {
-            PackLeft(h.data(), count, units, units, left.data());
-            Multiply<E>(count, width, elements, {left.data(), elements, 1}, u.data(), width, product.data(), width, false);
-          } else if (real) {
-            std::fill(product.begin(), product.end(), 0.0f);
-          }
-          started |= real;
-          for (int64_t row = 0; row < count; ++row) {
-            const int64_t at = (block + row) * steps + step;
-            if (row + kRowsAhead < count) {
-              Prefetch(x + (runs[block + row + kRowsAhead] * steps + step) * 3 * units, 3 * units);
-              PrefetchToWrite(saved + (at + kRowsAhead * steps) * 4 * units, 4 * units);
-              PrefetchToWrite(out + (at + kRowsAhead * steps) * units, units);
-            }
-            float* state = h.data() + row * units;
-            T* kept = saved + at * 4 * units;
-            const float scale_here = static_cast<float>(weight[at]);
-            if (scale_here == 0.0f) {  // the state stays, and no gradient goes to the gates
-              for (int64_t i = 0; i < units; i += kLanes) Store(Load(state + i), out + at * units + i);
-              std::fill(kept, kept + 4 * units, T(0));
-              continue;
-            }
-            const T* input = x + (runs[block + row] * steps + step) * 3 * units;
-            const float* hp = product.data() + row * width;
-            for (int64_t i = 0; i < units; i += kLanes) {
-              const Floats update = Sigmoid<T>(Load(input + i) + Load(hp + i));
-              const Floats reset = Sigmoid<T>(Load(input + units + i) + Load(hp + units + i));
-              const Floats from_state = Load(hp + 2 * units + i);
-              const Floats candidate = Tanh<T>(Load(input + 2 * units + i) + reset * from_state);
-              const Floats before = Load(state + i);
-              const Floats after = before + scale_here * update * (candidate - before);
-              Store(update, kept + i);
-              Store(reset, kept + units + i);
-              Store(candidate, kept + 2 * units + i);
-              Store(from_state, kept + 3 * units + i);
-              Store(after, state + i);
-              Store(after, out + at * units + i);
-            }
-          }
-        }
-        for (int64_t i = 0; last_out != nullptr && i < count * units; i += kLanes) {
-          Store(Load(h.data() + i), last_out + block * units + i);
-        }
-      }
+    const std::vector<E> packed = PackedRight<E>(recurrent.flat<float>().data(), units, 3 * units, 3 * units, 1);
+    ForEachShard(context, arrays.run_of_row, rows, ShardsOf(context, rows), [&](int64_t first, int64_t last, int64_t) {
+      GruBlock<T> block(arrays, packed);
+      for (int64_t row = first; row < last; row += kBlockRows) block.Run(row, std::min(kBlockRows, last - row));
     });
   }
 
  private:
   bool last_only_;
-};
-
-template <typename T>
-class GruGradientOp : public OpKernel {
- public:
-  explicit GruGradientOp(OpKernelConstruction* context) : OpKernel(context) {}
-
-  void Compute(OpKernelContext* context) override {
-    using E = typename ElementOf<T>::type;
-    const int32_t* runs = context->input(0).flat<int32_t>().data();
-    const Tensor& recurrent = context->input(1);
-    const Tensor& scale = context->input(2);
-    const T* weight = scale.flat<T>().data();
-    const T* states = context->input(3).flat<T>().data();
-    const T* gates = context->input(4).flat<T>().data();
-    const T* states_gradient = context->input(5).flat<T>().data();
-    const bool last_only = context->input(5).dims() == 2;  // then the other states have none
-    const int64_t run_count = context->input(6).scalar<int32_t>()();
-    const int64_t units = recurrent.dim_size(0), steps = scale.dim_size(1), rows = scale.dim_size(0);
-    Tensor *x_gradient_out, *recurrent_gradient_out, *scale_gradient_out;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({run_count, steps, 3 * units}), &x_gradient_out));
-    OP_REQUIRES_OK(context, context->allocate_output(1, recurrent.shape(), &recurrent_gradient_out));
-    OP_REQUIRES_OK(context, context->allocate_output(2, scale.shape(), &scale_gradient_out));
-    T* x_gradient = x_gradient_out->flat<T>().data();
-    T* scale_gradient = scale_gradient_out->flat<T>().data();
-    float* recurrent_gradient = recurrent_gradient_out->flat<float>().data();
-    std::fill(recurrent_gradient, recurrent_gradient + recurrent.NumElements(), 0.0f);
-    if (rows == 0) return;
-
-    // U transposed: [3H, H]
-    const std::vector<E> back = PackedRight<E>(recurrent.flat<float>().data(), 3 * units, units, 1, 3 * units);
-    const int64_t wide = PaddedColumns(3 * units), narrow = PaddedColumns(units);
-    const int64_t elements = ElementsOf<E>(3 * units), row_elements = ElementsOf<E>(kBlockRows);
-    const int64_t shards = ShardsOf(context, rows);
-    std::vector<std::vector<float>> sums(shards);
-
-    ForEachShard(context, runs, rows, shards, [&](int64_t first, int64_t last, int64_t shard) {
-      std::vector<float>& sum = sums[shard];
-      sum.assign(units * wide, 0.0f);
-      std::vector<float> carry(kBlockRows * narrow);
-      std::vector<T> gate_gradient(kBlockRows * wide);
-      std::vector<E> across(row_elements * units), below(row_elements * wide);
-      for (int64_t block = first; block < last; block += kBlockRows) {
-        const int64_t count = std::min(kBlockRows, last - block);
-        std::fill(carry.begin(), carry.end(), 0.0f);
-        for (int64_t step = steps - 1; step >= 0; --step) {
-          bool real = false;
-          for (int64_t row = 0; row < count; ++row) {
-            const int64_t at = (block + row) * steps + step, run = runs[block + row];
-            if (row + kRowsAhead < count) {
-              const int64_t ahead = at + kRowsAhead * steps;
-              Prefetch(gates + ahead * 4 * units, 4 * units);
-              Prefetch(states + (ahead - 1) * units, units);
-              if (!last_only) Prefetch(states_gradient + ahead * units, units);
-              PrefetchToWrite(x_gradient + (runs[block + row + kRowsAhead] * steps + step) * 3 * units, 3 * units);
-            }
-            const T* state_gradient = states_gradient + at * units;
-            if (last_only) state_gradient = step + 1 == steps ? states_gradient + (block + row) * units : nullptr;
-            const float scale_here = static_cast<float>(weight[at]);
-            real |= scale_here != 0.0f;
-            scale_gradient[at] = Step(units, scale_here, gates + at * 4 * units, step > 0 ? states + (at - 1) * units : nullptr,
-                                      state_gradient, carry.data() + row * narrow, gate_gradient.data() + row * wide,
-                                      x_gradient + (run * steps + step) * 3 * units,
-                                      block + row == first || run != runs[block + row - 1]);
-          }
-          if (!real || step == 0) continue;
-          const E* left = reinterpret_cast<const E*>(gate_gradient.data());
-          Multiply<E>(count, narrow, elements, {left, elements, 1}, back.data(), narrow, carry.data(), narrow, true);
-          PackAcross([&](int64_t row) { return states + ((block + row) * steps + step - 1) * units; }, count, units, across.data());
-          PackAcross([&](int64_t row) { return gate_gradient.data() + row * wide; }, count, wide, below.data());
-          Multiply<E>(units, wide, ElementsOf<E>(count), {across.data(), 1, units}, below.data(), wide, sum.data(), wide, true);
-        }
-      }
-    });
-    for (const std::vector<float>& sum : sums) {
-      for (int64_t row = 0; row < units && !sum.empty(); ++row) {
-        for (int64_t i = 0; i < 3 * units; ++i) recurrent_gradient[row * 3 * units + i] += sum[row * wide + i];
-      }
-    }
-  }
-
- private:
-  // Gradients of one row's step; returns d/da. carry [H]: in, d/dh' from later steps; out, the part of d/dh that does not
-  // go through U. Out: gate_gradient [3H], d/d(h·U). x_gradient [3H] differs from it in the candidate's part; the first
-  // row of a run sets it, the others add.
-  static T Step(int64_t units, float scale, const T* gates, const T* state_before, const T* state_gradient, float* carry,
-                T* gate_gradient, T* x_gradient, bool sets) {
-    if (scale == 0.0f) {
-      for (int64_t i = 0; state_gradient != nullptr && i < units; i += kLanes) Accumulate(Load(state_gradient + i), carry + i);
-      std::fill(gate_gradient, gate_gradient + 3 * units, T(0));
-      if (sets) std::fill(x_gradient, x_gradient + 3 * units, T(0));
-      return T(0);
-    }
-    const auto add_to_input = [&](Floats value, int64_t i) { Store(sets ? value : value + Load(x_gradient + i), x_gradient + i); };
-    Floats scale_sum{};
-    for (int64_t i = 0; i < units; i += kLanes) {
-      const Floats h = state_before == nullptr ? Floats{} : Load(state_before + i);
-      const Floats from_later = Load(carry + i) + (state_gradient == nullptr ? Floats{} : Load(state_gradient + i));
-      const Floats update = Load(gates + i), reset = Load(gates + units + i);
-      const Floats candidate = Load(gates + 2 * units + i), from_state = Load(gates + 3 * units + i);
-      const Floats change = from_later * (candidate - h);
-      scale_sum += change * update;
-      const Floats inside = from_later * scale * update * (1.0f - candidate * candidate);
-      const Floats of_update = scale * change * update * (1.0f - update), of_reset = inside * from_state * reset * (1.0f - reset);
-      Store(of_update, gate_gradient + i);
-      Store(of_reset, gate_gradient + units + i);
-      Store(inside * reset, gate_gradient + 2 * units + i);
-      add_to_input(of_update, i);
-      add_to_input(of_reset, units + i);
-      add_to_input(inside, 2 * units + i);
-      Store(from_later * (1.0f - scale * update), carry + i);
-    }
-    return T(Sum(scale_sum));
-  }
 };
 
 }  // namespace
@@ -252,26 +204,6 @@ REGISTER_OP("RecserveGru")
       return tensorflow::OkStatus();
     });
 
-REGISTER_OP("RecserveGruGradient")
-    .Input("run_of_row: int32")
-    .Input("recurrent: float")
-    .Input("scale: T")
-    .Input("states: T")
-    .Input("gates: T")
-    .Input("states_gradient: T")
-    .Input("runs: int32")
-    .Output("projected_gradient: T")
-    .Output("recurrent_gradient: float")
-    .Output("scale_gradient: T")
-    .Attr("T: {float, bfloat16}")
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      c->set_output(0, c->MakeShape({c->UnknownDim(), c->Dim(c->input(2), 1), c->Dim(c->input(1), 1)}));
-      c->set_output(1, c->input(1));
-      c->set_output(2, c->input(2));
-      return tensorflow::OkStatus();
-    });
-
 RECSERVE_REGISTER_CPU("RecserveGru", GruOp);
-RECSERVE_REGISTER_CPU("RecserveGruGradient", GruGradientOp);
 
 }  // namespace recserve
