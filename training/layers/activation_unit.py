@@ -9,7 +9,11 @@ import tensorflow as tf
 
 from training.layers.dense import Dense, affine, glorot_uniform
 from training.layers.runs import Candidates, RowSharing
-from training.native.activation_unit import activation_unit_scores, fits_activation_unit
+from training.native.activation_unit import (
+    activation_unit_scores,
+    activation_unit_scores_of_candidates,
+    fits_activation_unit,
+)
 
 
 class ActivationUnit(tf.Module):
@@ -35,20 +39,24 @@ class ActivationUnit(tf.Module):
 
     def __call__(self, items: tf.Tensor, target: tf.Tensor, runs: RowSharing, mask: tf.Tensor) -> tf.Tensor:
         if isinstance(runs, Candidates) and not runs.are_single:
-            return self._of_candidates(items, target, runs)
+            return self._of_candidates(items, target, runs, mask)
         w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
         per_row = affine(target, w_target - w_difference, self.bias, self.native)
         per_step = affine(items, w_item + w_difference, native=self.native)
         if self.native:
-            hidden = self.hidden[0]
-            weights = (w_product, hidden.kernel, hidden.bias, tf.squeeze(self.head, axis=1))
+            weights = (w_product, *self._later_weights())
             return activation_unit_scores(items, per_step, target, per_row, weights, runs.run_of_row, mask)
         items, per_step = runs.to_rows(items), runs.to_rows(per_step)
         x = per_step + affine(items * target[:, tf.newaxis], w_product)
         return self._from_first(tf.sigmoid(x + per_row[:, tf.newaxis]))
 
-    def _of_candidates(self, items: tf.Tensor, target: tf.Tensor, runs: Candidates) -> tf.Tensor:
+    def _of_candidates(self, items: tf.Tensor, target: tf.Tensor, runs: Candidates, mask: tf.Tensor) -> tf.Tensor:
         """The same with items [U, T, D] of users, target [B, D] of their candidates."""
+        if self.native:
+            w_item, w_target, w_difference, w_product = tf.split(self.kernel, 4, axis=0)
+            per_step = affine(items, w_item + w_difference, self.bias)
+            weights = (w_product, w_target - w_difference, *self._later_weights())
+            return activation_unit_scores_of_candidates(items, per_step, target, weights, runs.run_of_row, mask)
         w_item, w_target, w_difference, w_product = tf.split(tf.cast(self.kernel, items.dtype), 4, axis=0)
         users, steps, _ = tf.unstack(tf.shape(items))
         units = int(self.kernel.shape[1])
@@ -58,6 +66,10 @@ class ActivationUnit(tf.Module):
         per_user = tf.reshape(affine(items, w_item + w_difference, self.bias), [users, steps * units])
         x = tf.sigmoid(runs.add(runs.product(target, kernels), per_user))  # [B, T · units]
         return self._from_first(tf.reshape(x, [users * runs.each, steps, units]))
+
+    def _later_weights(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Behind the first layer, as the kernels take them."""
+        return self.hidden[0].kernel, self.hidden[0].bias, tf.squeeze(self.head, axis=1)
 
     def _from_first(self, x: tf.Tensor) -> tf.Tensor:
         """The first layer's units [B, T, M] -> scores [B, T]. On two axes, where operations are fused."""

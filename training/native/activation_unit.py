@@ -36,6 +36,22 @@ def activation_unit_scores(
     )  # fmt: skip
 
 
+def activation_unit_scores_of_candidates(
+    items: tf.Tensor,
+    item_part: tf.Tensor,
+    target: tf.Tensor,
+    weights: Sequence[tf.Tensor],
+    run_of_row: tf.Tensor,
+    mask: tf.Tensor,
+) -> tf.Tensor:
+    """The same without gradients, for long runs of rows. weights: W_p, W_t, W₂, b₂, w₃; target part target·W_t."""
+    product, of_target, hidden, bias, head = weights
+    return load_kernels().recserve_activation_unit_of_candidates(
+        items=items, item_part=item_part, target=target, w_product=product, w_target=of_target, w_hidden=hidden,
+        b_hidden=bias, w_head=head, run_of_row=run_of_row, mask=mask,
+    )  # fmt: skip
+
+
 @tf.RegisterGradient("RecserveActivationUnit")  # type: ignore[misc]
 def _activation_unit_gradient(op: Any, gradient: tf.Tensor) -> list[tf.Tensor | None]:
     names = ("items", "item_part", "target", "target_part", "w_product", "w_hidden", "b_hidden", "w_head", "run_of_row")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
 from training.layers.activation_unit import ActivationUnit
-from training.layers.runs import runs_of
-from training.native.activation_unit import activation_unit_scores
+from training.layers.runs import Candidates, runs_of
+from training.native.activation_unit import activation_unit_scores, activation_unit_scores_of_candidates
 
 
 def both(
@@ -108,3 +108,57 @@ def test_runs_that_no_row_is_of_have_gradients_zero(run_of_row: list[int]) -> No
         scores = activation_unit_scores(items, item_part, target, target_part, weights, runs, mask)
     for gradient in tape.gradient(scores, [items, item_part]):
         np.testing.assert_array_equal(np.flatnonzero(np.abs(gradient).max(axis=(1, 2))), used)
+
+
+def of_candidates(
+    users: int, each: int, dtype: tf.DType, widths: tuple[int, int, int] = (32, 80, 40)
+) -> list[np.ndarray]:
+    """Scores of users' candidates by the kernel and by the plain layer (always float32), 0 at padded steps.
+
+    One user's steps are all padding; some rows have padding of their own.
+    """
+    rng, (dim, *hidden), steps = np.random.default_rng(users * 1000 + each), widths, 6
+    mask = np.arange(steps) >= rng.integers(0, steps, (users, 1))
+    mask[:1] = users == 1
+    mask = np.repeat(mask, each, axis=0) & (rng.random((users * each, 1)) < 0.9)
+    items, target = rng.standard_normal((users, steps, dim)), rng.standard_normal((users * each, dim))
+    scores = []
+    for native, kind in ((True, dtype), (False, tf.float32)):
+        tf.random.set_seed(1)
+        unit = ActivationUnit(dim, hidden, native, "unit")
+        unit.bias.assign(tf.random.normal(unit.bias.shape))
+        unit.hidden[0].bias.assign(tf.random.normal(unit.hidden[0].bias.shape))
+        inputs = [tf.cast(tf.cast(a, dtype), kind) for a in (items, target)]
+        got = unit(*inputs, Candidates(users, tf.constant(each)), tf.constant(mask))
+        assert got.dtype == tf.float32
+        scores.append(np.where(mask, got, 0.0))
+        if native:
+            np.testing.assert_array_equal(got, scores[0])
+    return scores
+
+
+@pytest.mark.parametrize(("users", "each"), [(1, 1000), (1, 64), (1, 5), (3, 130), (4, 2), (2, 0), (0, 3)])
+def test_candidates_of_users(users: int, each: int) -> None:
+    got, expected = of_candidates(users, each, tf.float32)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6)
+    low, expected = of_candidates(users, each, tf.bfloat16)
+    np.testing.assert_allclose(low, expected, rtol=0, atol=0.03 * np.abs(expected).max(initial=0.0))
+
+
+@pytest.mark.parametrize("widths", [(16, 16, 1), (16, 32, 24), (96, 80, 40), (48, 16, 100)])
+def test_candidates_at_any_widths_that_fit(widths: tuple[int, int, int]) -> None:
+    got, expected = of_candidates(2, 70, tf.float32, widths)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=5e-6)
+
+
+def test_shapes_of_candidates_that_do_not_fit_are_refused() -> None:
+    ones = tf.ones
+    weights = (ones([16, 16]), ones([16, 16]), ones([16, 8]), ones([8]), ones([8]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes do not fit"):
+        activation_unit_scores_of_candidates(
+            ones([1, 3, 16]), ones([1, 3, 16]), ones([2, 16]), weights, tf.zeros([2], tf.int32), ones([2, 4], tf.bool)
+        )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must ascend"):
+        activation_unit_scores_of_candidates(
+            ones([1, 3, 16]), ones([1, 3, 16]), ones([2, 16]), weights, tf.constant([0, 1]), ones([2, 3], tf.bool)
+        )
