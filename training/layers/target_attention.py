@@ -10,7 +10,7 @@ from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, glorot_uniform
 from training.layers.history import History, masked_softmax
 from training.layers.runs import RowSharing, every_row
-from training.native.history import NativeHistory
+from training.native.history import NativeHistory, SharedNativeHistory
 
 
 class TargetAttention(tf.Module):
@@ -58,15 +58,20 @@ class TargetAttention(tf.Module):
 
     def attend(self, target: tf.Tensor, history: History, mask: tf.Tensor, runs: RowSharing) -> tf.Tensor:
         """The history summed by the weights of its steps, [B, D']. Arguments as of `scores`."""
-        if self.kind == "dot" and isinstance(history, NativeHistory):
+        if self.kind == "dot" and isinstance(history, NativeHistory | SharedNativeHistory):
             return self.attend_in_one_pass(target, history, mask)[0]
         return self.join(history.pool(self.weights(self.scores(target, history, mask, runs=runs), mask)))
 
     def attend_in_one_pass(
-        self, target: tf.Tensor, history: NativeHistory, mask: tf.Tensor, k: int = 0, relevance: bool = False
+        self,
+        target: tf.Tensor,
+        history: NativeHistory | SharedNativeHistory,
+        mask: tf.Tensor,
+        k: int = 0,
+        relevance: bool = False,
     ) -> list[tf.Tensor]:
         """Of the kind dot: the sums of NativeHistory.attend, each [B, D]."""
-        bias = self._newest_bias(int(mask.shape[1]))
+        bias = self._newest_bias(tf.shape(mask)[1] if mask.shape[1] is None else int(mask.shape[1]))
         return history.attend(target, None if bias is None else tf.squeeze(bias, axis=0), mask, k, relevance)
 
     def scores(

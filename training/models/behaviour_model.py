@@ -15,7 +15,7 @@ from training.models.base import CtrModel, Features
 from training.models.behaviour_channels import CHANNELS, NEGATIVES, TIMES, USERS, channel_problems
 from training.models.history_steps import steps_of_history
 from training.native import kernels_available
-from training.native.history import NativeHistory
+from training.native.history import NativeHistory, SharedNativeHistory
 from training.native.item_vectors import item_vectors
 from training.settings import ModelSettings
 
@@ -119,6 +119,8 @@ class BehaviourModel(CtrModel):
         if self.has_kernels and rows.are_single:
             return NativeHistory([t.table for t, _ in parts], [ids for _, ids in parts], self.dtype)
         vectors = tf.concat([table(ids, self.dtype) for table, ids in parts], axis=-1)
+        if self.has_kernels:
+            return SharedNativeHistory(vectors, rows)
         return GatheredHistory(vectors, None if rows.are_single else rows)
 
     def positive_items(self, features: Features, steps: slice, runs: RowSharing) -> tf.Tensor:

@@ -31,6 +31,20 @@ def native_dot_attention(
     return list(tf.unstack(tf.ensure_shape(pooled, [None, 1 + (k > 0) + relevance, query.shape[1]]), axis=1))
 
 
+def native_dot_attention_of_candidates(
+    query: tf.Tensor, vectors: tf.Tensor, bias: tf.Tensor | None, run_of_row: tf.Tensor, mask: tf.Tensor, k: int
+) -> list[tf.Tensor]:
+    """The first sums of native_dot_attention for rows with shared histories, without gradients. Each [B, D] as query.
+
+    query [B, D] and vectors [U, L, D], float32 or bfloat16. run_of_row [B]: ascending. mask: bool [B, L], the same for
+    all rows of a run.
+    """
+    bias = tf.zeros([0]) if bias is None else bias
+    kernel = load_kernels().recserve_dot_attention_of_candidates
+    pooled = kernel(query=query, vectors=vectors, bias=bias, run_of_row=run_of_row, mask=mask, k=k)
+    return list(tf.unstack(tf.ensure_shape(pooled, [1 + (k > 0), None, query.shape[1]])))
+
+
 @tf.RegisterGradient("RecserveDotAttention")  # type: ignore[misc]
 def _dot_attention_gradient(op: Any, upstream: tf.Tensor, _: tf.Tensor) -> list[Any]:
     query, bias, mask, *rest = op.inputs

@@ -7,8 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from training.layers.history import GatheredHistory
+from training.layers.runs import Candidates
 from training.native import load_kernels
-from training.native.dot_attention import native_dot_attention
+from training.native.dot_attention import native_dot_attention, native_dot_attention_of_candidates
 from training.native.item_vectors import item_vectors
 
 
@@ -44,6 +46,22 @@ class NativeHistory:
     def pool(self, weights: tf.Tensor) -> tf.Tensor:
         pooled = load_kernels().recserve_history_pool(weights=weights, tables=self._tables, ids=self._ids)
         return tf.cast(tf.ensure_shape(pooled, [None, weights.shape[1], self.width]), self._dtype)
+
+
+class SharedNativeHistory(GatheredHistory):
+    """The history of users, [U, L, D], that all their candidates see; not for training."""
+
+    def __init__(self, vectors: tf.Tensor, rows: Candidates) -> None:
+        super().__init__(vectors, rows)
+        self._run_of_row = rows.run_of_row
+
+    def attend(
+        self, query: tf.Tensor, bias: tf.Tensor | None, mask: tf.Tensor, k: int = 0, relevance: bool = False
+    ) -> list[tf.Tensor]:
+        """As of NativeHistory, without the sum by relevance, which only a loss needs. mask: one of a user's rows."""
+        if relevance:
+            raise NotImplementedError("candidates are scored, not trained on")
+        return native_dot_attention_of_candidates(query, self.vectors, bias, self._run_of_row, mask, k)
 
 
 @tf.RegisterGradient("RecserveHistoryScores")  # type: ignore[misc]

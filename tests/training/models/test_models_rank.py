@@ -111,13 +111,17 @@ def test_bfloat16_is_as_near_to_float32_as_its_rows_are(kind: str) -> None:
     np.testing.assert_allclose(logits[1], rows, atol=0.03 * size)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_compiled_kernels_score_candidates_too(kind: str) -> None:
-    spec = spec_of()
-    model = model_of(spec, settings_of(kind), native=True)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_compiled_kernels_score_candidates_too(variant: str) -> None:
+    kind, options, specification = VARIANTS[variant]
+    spec = spec_of(**specification)
+    widths = {"embedding_dim": 16, "activation_unit_dims": (16, 8)}  # all kernels: widths in whole registers
+    model = model_of(spec, settings_of(kind, **{**options, **widths}), native=True, scale=0.2)
     if not model.has_kernels:
         pytest.skip("needs the compiled kernels: make kernels")
-    compare(spec, model, HISTORY)
+    for steps in (HISTORY, 1):
+        compare(spec, model, steps)
+    compare(spec, model, HISTORY, users=1, each=70)
 
 
 @pytest.mark.parametrize("kind", KINDS)

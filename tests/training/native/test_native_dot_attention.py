@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from tests.training.gradients import Arrays, assert_near, assert_same_bits, output_and_gradients
 from training.layers.history import GatheredHistory, masked_softmax, mean_weights
+from training.layers.runs import Candidates
 from training.layers.selection import top_k_mask
-from training.native.history import NativeHistory
+from training.native.dot_attention import native_dot_attention_of_candidates
+from training.native.history import NativeHistory, SharedNativeHistory
 
 WIDTHS = [(16, 16), (4, 20), (20, 16, 3), (1,)]
 KINDS = [(0, False), (0, True), (3, False), (3, True), (1, True), (99, True)]
@@ -185,3 +187,78 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
     history = NativeHistory([tf.Variable(tf.ones([3, 4]))], [7 * ids if name == "ids" else ids], tf.float32)
     with pytest.raises(tf.errors.InvalidArgumentError):
         history.attend(**inputs)
+
+
+def of_candidates(
+    k: int, users: int, each: int, steps: int = 40, width: int = 32, dtype: tf.DType = tf.float32, biased: bool = True,
+    cardinality: int = 15,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(kernel, plain layers in float32): the sums [B, Q, D] of users' candidates; the first user's history is empty."""
+    rng = np.random.default_rng(users * 1000 + each + 7 * steps + width + k)
+    items = rng.standard_normal((cardinality, width))[rng.integers(0, cardinality, (users, steps))]
+    real = rng.random((users, steps)) >= 0.2
+    real[:1] &= users == 1
+    query = rng.standard_normal((users * each, width))
+    rows = Candidates(users, tf.constant(each))
+    vectors, query = (tf.cast(tf.constant(a, tf.float32), dtype) for a in (items, query))
+    bias, mask = tf.constant(rng.standard_normal(steps), tf.float32) if biased else None, rows.to_rows(real)
+    got = SharedNativeHistory(vectors, rows).attend(query, bias, mask, k)
+    assert {sums.dtype for sums in got} == {dtype}
+    history = GatheredHistory(tf.cast(rows.to_rows(vectors), tf.float32))
+    expected = plain_sums(history, tf.cast(query, tf.float32), bias, mask, k, relevance=False)
+    return tf.cast(tf.stack(got, axis=1), tf.float32).numpy(), expected.numpy()
+
+
+@pytest.mark.parametrize(("users", "each"), [(1, 1000), (1, 64), (1, 5), (3, 130), (4, 2), (2, 0), (0, 3)])
+@pytest.mark.parametrize("k", [0, 1, 13, 99])
+def test_candidates_of_users(k: int, users: int, each: int) -> None:
+    got, expected = of_candidates(k, users, each)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 5, 16, 39])
+@pytest.mark.parametrize("steps", [1, 15, 16, 17, 90])
+def test_candidates_at_any_width_and_number_of_steps(steps: int, width: int) -> None:
+    got, expected = of_candidates(6, 2, 70, steps, width, biased=False, cardinality=1000)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("k", [0, 99])
+def test_candidates_in_bfloat16_are_near_float32(k: int) -> None:
+    got, expected = of_candidates(k, 2, 70, width=17, dtype=tf.bfloat16)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=0.02 * np.abs(expected).max())
+
+
+def test_candidates_of_equal_scores_take_the_earlier_items_and_overflowed_ones_keep_their_share() -> None:
+    """One user, items of one number: the query 1 scores them as they are, −1 the other way round, 0 all alike."""
+    items = [0.0, -0.0, 2.0, -np.inf, 2.0, 1.0, -3.0]
+    vectors, run_of_row = tf.constant(items, tf.float32)[tf.newaxis, :, tf.newaxis], tf.zeros([2], tf.int32)
+    query, mask = tf.constant([[1.0], [3.0]]), tf.constant([[True, True, True, False, True, True, True]] * 2)
+    for k, mean in ((1, 2.0), (2, 2.0), (3, 5 / 3), (4, 5 / 4), (5, 5 / 5), (6, 2 / 6)):
+        _, average = native_dot_attention_of_candidates(query, vectors, None, run_of_row, mask, k)
+        np.testing.assert_allclose(average, [[mean]] * 2, rtol=1e-6)
+    numbered = tf.stack([tf.ones([7]), tf.range(7.0)], axis=1)[tf.newaxis]  # equal scores, known by their second number
+    alike = tf.constant([[-1e38, 0.0], [1.0, 0.0]]) * tf.constant([[10.0], [1.0]])  # the first scores −∞
+    attended, average = native_dot_attention_of_candidates(
+        alike, numbered, None, run_of_row, tf.ones([2, 7], tf.bool), 3
+    )
+    np.testing.assert_allclose(attended, [[1.0, 1.0]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(average, [[1.0, 1.0]] * 2, rtol=1e-6)
+
+
+def test_rows_of_a_run_with_different_masks_are_refused() -> None:
+    ones = tf.ones
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one mask"):
+        native_dot_attention_of_candidates(
+            ones([2, 4]), ones([1, 3, 4]), None, tf.zeros([2], tf.int32), tf.constant([[True] * 3, [False] * 3]), 2
+        )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes do not fit"):
+        native_dot_attention_of_candidates(
+            ones([2, 4]), ones([1, 3, 5]), None, tf.zeros([2], tf.int32), ones([2, 3], tf.bool), 2
+        )
+
+
+def test_candidates_have_no_sum_that_only_a_loss_needs() -> None:
+    history = SharedNativeHistory(tf.ones([1, 3, 4]), Candidates(1, 2))
+    with pytest.raises(NotImplementedError):
+        history.attend(tf.ones([2, 4]), None, tf.ones([2, 3], tf.bool), relevance=True)
