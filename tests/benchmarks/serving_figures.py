@@ -30,6 +30,8 @@ def ratios_of(figures: Figures) -> dict[str, float]:
     rank = figures["rank"]
     for kind in ("rank", "rank_plain", "rank_bfloat16"):
         ratios[f"{kind}_to_pointwise_candidates_per_s"] = rank["pointwise"]["p50_ms"] / rank[kind]["p50_ms"]
+    kernels = rank["pointwise_kernels"]["p50_ms"]
+    ratios["rank_to_pointwise_kernels_candidates_per_s"] = kernels / rank["rank"]["p50_ms"]
     ratios["rank_share_of_product_peak"] = rank["share_of_peak"]
     ratios["rank_to_pointwise_request_bytes"] = rank["request_bytes"]["rank"] / rank["request_bytes"]["pointwise"]
     for kind, memory in figures.get("memory_bytes", {}).items():
@@ -55,7 +57,7 @@ def tables_of(figures: Figures) -> list[Table]:
 
 def ranking_table(rank: Figures) -> Table:
     """Ranking beside pointwise rows, in turn, and by itself."""
-    kinds = ("pointwise", "rank", "rank_plain", "rank_bfloat16")
+    kinds = ("pointwise", "pointwise_kernels", "rank", "rank_plain", "rank_bfloat16")
     rows = [[f"{kind.replace('_', ', ')}, in turn", rank["candidates"], rank[kind]] for kind in kinds]
     rows += [[f"rank, {row['dtype']}, alone", row["candidates"], row] for row in rank["alone"]]
     return Table(
