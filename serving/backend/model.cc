@@ -55,14 +55,15 @@ Model::Model(std::string label, const std::string& folder, const Json& config, c
     queue_ = std::make_unique<RequestQueue>(config_.queue_policy, most_rows, label_);
   }
   LogLoaded(shared);
-  first_session_ = shared.session;
+  session_ = shared.session;
 }
 
 Model::~Model() = default;
 
 std::shared_ptr<Session> Model::SessionForInstance() {
+  if (config_.parameters.max_session_share_count == 0) return session_;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (first_session_ != nullptr) return std::move(first_session_);
+  if (session_ != nullptr) return std::move(session_);
   return AcquireSession(path_, config_.parameters.session, config_.parameters.max_session_share_count).session;
 }
 

@@ -52,7 +52,9 @@ class Model {
   // Where requests wait for an instance; null unless config.pbtxt bounds that.
   RequestQueue* queue() const { return queue_.get(); }
 
-  // A session for one more instance: shared, as far as MAX_SESSION_SHARE_COUNT lets it.
+  // A session for one more instance: shared, as far as MAX_SESSION_SHARE_COUNT lets it. Without that it is the one that is
+  // there: the version's files may be gone by now, taken back by who published them, and Triton 2.51 does not survive an
+  // instance that fails.
   std::shared_ptr<Session> SessionForInstance();
 
  private:
@@ -69,7 +71,7 @@ class Model {
   std::vector<std::optional<DefaultValue>> defaults_;
   std::unique_ptr<RequestQueue> queue_;
   std::mutex mutex_;
-  std::shared_ptr<Session> first_session_;  // the one that the signature was read from; the first instance takes it
+  std::shared_ptr<Session> session_;  // the one that the signature was read from; with a limit the first instance takes it
 };
 
 }  // namespace recserve
