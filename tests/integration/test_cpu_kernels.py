@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,21 @@ def test_kernels_that_do_not_run_here_are_not_loaded(
         assert "its graph of CPU kernels is not used: there are no CPU kernels for this processor" in log
         rows = parity_inputs(open_checkpoint(checkpoint).restore_model().served, 5)
         np.testing.assert_allclose(scores_of(other, "sim", rows), expected(checkpoint, rows), atol=1e-5)
+
+
+def test_later_instances_do_not_need_the_files_again(checkpoint: Path, tmp_path: Path) -> None:
+    """Who publishes may take a version back while it loads: what is loaded serves, and the server stays up."""
+    import tritonclient.grpc as triton
+
+    export(checkpoint, tmp_path / "models", "--no_rank", "--instances", "3")
+    saved_model = tmp_path / "models" / "sim" / "1" / "model.savedmodel"
+    rows = parity_inputs(open_checkpoint(checkpoint).restore_model().served, 5)
+    with TritonServer(tmp_path / "models", model_control_mode="explicit") as server, ThreadPoolExecutor(1) as pool:
+        with triton.InferenceServerClient(server.endpoints.grpc) as client:
+            loading = pool.submit(client.load_model, "sim")
+            end = time.monotonic() + 60.0
+            while "'sim' version 1: loaded" not in server.log_file.read_text():
+                assert time.monotonic() < end
+            shutil.rmtree(saved_model)
+            loading.result(timeout=60.0)
+        np.testing.assert_allclose(scores_of(server, "sim", rows), expected(checkpoint, rows), atol=1e-5)
