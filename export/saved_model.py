@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,14 @@ def export_checkpoint(
     def fill(folders: Folders, version: int) -> None:
         saved = {signature: folders[model_name] / SAVED_MODEL for model_name, signature in signatures.items()}
         is_exact = not options.amp and not options.tf_trt  # a GPU's float32 products may be TF32
-
-        def complete(plain: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=saved[SIGNATURE].parent, prefix=".plain-") as temporary:
+            plain = Path(temporary) / SAVED_MODEL
+            tf.saved_model.save(served, str(plain), signatures=dict(served.traced))
             if options.wants_cpu_graph:
                 done["cpu_parity"] = add_cpu_graph(
                     served, checkpoint.spec, checkpoint.settings.model, plain, options.parity_rows, is_exact
                 )
-
-        _save(served, saved, options.tf_trt, complete)
+            _give_to_each(served, plain, saved, options.tf_trt)
         done["parity"] = check_parity(served, saved, options.parity_rows, is_exact)
         for model_name, folder in folders.items():
             checkpoint.spec.save(folder / "feature_spec.yaml")
@@ -117,22 +117,13 @@ def export_checkpoint(
     )
 
 
-def _save(
-    served: ServedModel, saved: Mapping[str, Path], tf_trt: TrtOptions | None, complete: Callable[[Path], None]
-) -> None:
-    """Writes the SavedModel of each signature: one for all, or with TF-TRT a converted pointwise one beside it.
-
-    complete: adds to the SavedModel, which then is given to all.
-    """
-    with tempfile.TemporaryDirectory(dir=saved[SIGNATURE].parent, prefix=".plain-") as folder:
-        plain = Path(folder) / SAVED_MODEL
-        tf.saved_model.save(served, str(plain), signatures=dict(served.traced))
-        complete(plain)
-        for signature, target in saved.items():
-            if signature == SIGNATURE and tf_trt:
-                convert(plain, target, tf_trt, lambda rows: parity_inputs(served.model.served, rows))
-            else:
-                share_files(plain, target)
+def _give_to_each(served: ServedModel, plain: Path, saved: Mapping[str, Path], tf_trt: TrtOptions | None) -> None:
+    """The SavedModel of each signature: one for all, or with TF-TRT a converted pointwise one beside it."""
+    for signature, target in saved.items():
+        if signature == SIGNATURE and tf_trt:
+            convert(plain, target, tf_trt, lambda rows: parity_inputs(served.model.served, rows))
+        else:
+            share_files(plain, target)
 
 
 def _manifest(

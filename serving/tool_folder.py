@@ -14,9 +14,8 @@ from pathlib import Path
 
 TRITON_VERSION = "2.51.0"
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
-CPU_KERNELS = (
-    REPOSITORY_ROOT / "training" / "native"
-)  # where `make kernels` puts them; the backend looks, and needs none
+# where `make kernels` puts them; the backend looks there, and needs none
+CPU_KERNELS = REPOSITORY_ROOT / "training" / "native"
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,8 @@ def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def operations(file: Path) -> set[str]:
-    graph = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0].graph_def
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return {node.op for node in nodes}
+    meta_graph = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
+    return {op.name for op in meta_graph.meta_info_def.stripped_op_list.op}
 
 
 def both_signatures(saved_model: Path, folder: Path) -> list[Any]:

@@ -10,7 +10,7 @@ from training.layers.activation_unit import ActivationUnit
 from training.layers.dense import Dense, glorot_uniform
 from training.layers.history import History, masked_softmax
 from training.layers.runs import RowSharing, every_row
-from training.native.history import NativeHistory, SharedNativeHistory
+from training.native.history import OnePassHistory
 
 
 class TargetAttention(tf.Module):
@@ -58,14 +58,14 @@ class TargetAttention(tf.Module):
 
     def attend(self, target: tf.Tensor, history: History, mask: tf.Tensor, runs: RowSharing) -> tf.Tensor:
         """The history summed by the weights of its steps, [B, D']. Arguments as of `scores`."""
-        if self.kind == "dot" and isinstance(history, NativeHistory | SharedNativeHistory):
+        if self.kind == "dot" and isinstance(history, OnePassHistory):
             return self.attend_in_one_pass(target, history, mask)[0]
         return self.join(history.pool(self.weights(self.scores(target, history, mask, runs=runs), mask)))
 
     def attend_in_one_pass(
         self,
         target: tf.Tensor,
-        history: NativeHistory | SharedNativeHistory,
+        history: OnePassHistory,
         mask: tf.Tensor,
         k: int = 0,
         relevance: bool = False,

@@ -21,7 +21,7 @@ from training.layers.time_intervals import TimeIntervals
 from training.models.base import Features, Loss
 from training.models.behaviour_model import binary_cross_entropy
 from training.models.short_interest import ShortHistoryModel, ShortInterest
-from training.native.history import NativeHistory, SharedNativeHistory
+from training.native.history import OnePassHistory
 from training.settings import ModelSettings
 
 
@@ -104,7 +104,7 @@ class Model(ShortHistoryModel):
         long = slice(self.long_steps)
         rows, mask = self.rows(features), self.real_steps(features, long)
         history = self._long_history(features, long)
-        if isinstance(history, NativeHistory | SharedNativeHistory) and self._compares_items_alone():
+        if isinstance(history, OnePassHistory) and self._compares_items_alone():
             unit, k = self.search_unit, self.settings.k
             attended, average, *pooled = unit.attend_in_one_pass(target, history, mask, k, relevance=training)
             return _Search(pooled[0] if pooled else None, attended, average)

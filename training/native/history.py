@@ -60,8 +60,12 @@ class SharedNativeHistory(GatheredHistory):
     ) -> list[tf.Tensor]:
         """As of NativeHistory, without the sum by relevance, which only a loss needs. mask: one of a user's rows."""
         if relevance:
-            raise NotImplementedError("candidates are scored, not trained on")
+            raise ValueError("relevance: got candidates of users; expected rows to train on, each with its own history")
         return native_dot_attention_of_candidates(query, self.vectors, bias, self._run_of_row, mask, k)
+
+
+# one operation gives the sums that the kind "dot" of attention needs
+OnePassHistory = NativeHistory | SharedNativeHistory
 
 
 @tf.RegisterGradient("RecserveHistoryScores")  # type: ignore[misc]

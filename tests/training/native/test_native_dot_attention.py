@@ -260,5 +260,5 @@ def test_rows_of_a_run_with_different_masks_are_refused() -> None:
 
 def test_candidates_have_no_sum_that_only_a_loss_needs() -> None:
     history = SharedNativeHistory(tf.ones([1, 3, 4]), Candidates(1, 2))
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(ValueError, match="relevance"):
         history.attend(tf.ones([2, 4]), None, tf.ones([2, 3], tf.bool), relevance=True)
